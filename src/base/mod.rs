@@ -1,0 +1,6 @@
+//! Values without a domain of their own: time, money, identifiers, secrets. Imports nothing of the crate.
+
+pub mod clock;
+pub mod hash;
+pub mod money;
+pub mod secret;

@@ -1,0 +1,77 @@
+//! What the line concludes: a decision, its reasons, and the policy for when there is no score. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::Millis;
+
+/// What was decided about one transaction, as it is answered, stored and published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The transaction.
+    pub transaction_id: String,
+    /// Full, or a fallback that stands in until the full one is made.
+    pub kind: DecisionKind,
+    /// 0 for the first full decision; `None` in a fallback.
+    pub revision: Option<u32>,
+    /// Probability of fraud, 0 to 1; `None` in a fallback.
+    pub score: Option<f32>,
+    /// Whether someone should look: score ≥ threshold, or what the policy says in a fallback.
+    pub flagged: bool,
+    /// The threshold the score was held against; `None` where no model was at hand.
+    pub threshold: Option<f32>,
+    /// Name of the model; empty where there was none.
+    pub model: String,
+    /// Its version.
+    pub model_version: String,
+    /// SHA-256 of its `model.onnx`, hex.
+    pub model_sha256: String,
+    /// Why: what moved the score, and what was not as it should be.
+    pub reasons: Vec<Reason>,
+    /// A fallback, or a full decision on incomplete or stale inputs; `reasons` says which.
+    pub degraded: bool,
+    /// Which mouth the transaction came in by.
+    pub source: Source,
+    /// Wall time of the decision.
+    pub scored_at: Millis,
+    /// Microseconds from the mouth to the decision.
+    pub took_micros: u64,
+}
+
+/// Whether a decision is final for its revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// Made by a model from features.
+    Full,
+    /// Made by policy because a model's score could not be had in time.
+    Fallback,
+}
+
+/// The mouths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// `POST /predict`.
+    Predict,
+    /// `POST /predict/batch`.
+    Batch,
+    /// A file.
+    File,
+    /// The background queue or the stream, after a fallback.
+    Background,
+}
+
+/// One reason: a stable code, and for features the value and how far it moved the score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable: the name of a feature, or one of [`DegradedCause`].
+    pub code: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// The feature's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// How much the score would change were the feature at its baseline (approximation named in `docs/API.md`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contribution: Option<f64>,
+}

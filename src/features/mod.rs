@@ -1,0 +1,38 @@
+//! Features: what is computed, from what, over which window. The catalogue is data (`schemas/features.toml`); the
+//! history holds what the whole catalogue needs; a plan reads the features that one model asks for.
+
+pub mod catalogue;
+pub mod history;
+pub mod rows;
+
+pub use catalogue::{Catalogue, CatalogueError, Plan};
+pub use history::{History, HistoryOptions};
+pub use rows::{Marks, Rows};
+
+use crate::base::money::BaseAmount;
+use crate::base::clock::Millis;
+use crate::transaction::Transaction;
+
+/// A transaction with what the line adds to it before history sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// The payment.
+    pub transaction: &'a Transaction,
+    /// Its amount in the base currency, converted once, when it was accepted.
+    pub base: BaseAmount,
+}
+
+/// A verdict on an earlier transaction, with the entities it counts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventLabel {
+    /// The transaction the verdict is about.
+    pub transaction_id: String,
+    /// When that transaction happened.
+    pub occurred_at: Millis,
+    /// Its entities as text: customer, terminal and so on, by canonical field name.
+    pub entities: Vec<(&'static str, String)>,
+    /// The verdict.
+    pub is_fraud: bool,
+    /// When the verdict was given.
+    pub labelled_at: Millis,
+}
