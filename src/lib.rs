@@ -12,8 +12,8 @@
 //! `decision`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
 
 pub mod base;
-pub mod transaction;
-pub mod features;
-pub mod model;
 pub mod decision;
 pub mod engine;
+pub mod features;
+pub mod model;
+pub mod transaction;

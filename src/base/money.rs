@@ -152,14 +152,16 @@ impl Rates {
                 continue;
             }
             let mut cells = line.split(',').map(str::trim);
-            let (Some(day), Some(code), Some(rate), None) = (cells.next(), cells.next(), cells.next(), cells.next()) else {
+            let (Some(day), Some(code), Some(rate), None) = (cells.next(), cells.next(), cells.next(), cells.next())
+            else {
                 return Err(fail("expected three cells: published,currency,rate"));
             };
             let day = Millis::parse_rfc3339(&format!("{day}T00:00:00Z"))
                 .ok_or_else(|| fail("published must be a day such as 2026-01-31"))?
                 .day();
             let currency = Currency::parse(code).ok_or_else(|| fail("currency must be an ISO 4217 code"))?;
-            let rate = parse_scaled(rate).ok_or_else(|| fail("rate must be a positive decimal with at most nine decimals"))?;
+            let rate =
+                parse_scaled(rate).ok_or_else(|| fail("rate must be a positive decimal with at most nine decimals"))?;
             let series = rates.published.entry(currency).or_default();
             match series.binary_search_by_key(&day, |entry| entry.0) {
                 Ok(found) if series.get(found).is_some_and(|entry| entry.1 != rate) => {
@@ -247,7 +249,10 @@ mod tests {
         let at = |text| Millis::parse_rfc3339(text).unwrap();
         let noon = at("2026-01-02T12:00:00Z");
         // The rate of the 2nd is not known to be final on the 2nd: the 1st's counts.
-        assert_eq!(rates.to_base(11_000, currency("USD"), noon), BaseAmount { minor: 10_000, rate: RateQuality::Fresh });
+        assert_eq!(
+            rates.to_base(11_000, currency("USD"), noon),
+            BaseAmount { minor: 10_000, rate: RateQuality::Fresh }
+        );
         assert_eq!(rates.to_base(1_600, currency("JPY"), at("2026-01-03T00:00:00Z")).minor, 1_000);
         assert_eq!(rates.to_base(1_600, currency("JPY"), noon).rate, RateQuality::Missing);
         assert_eq!(rates.to_base(12_000, currency("USD"), at("2026-01-06T23:59:59Z")).rate, RateQuality::Fresh);

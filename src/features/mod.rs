@@ -9,8 +9,8 @@ pub use catalogue::{Catalogue, CatalogueError, Plan};
 pub use history::{History, HistoryOptions};
 pub use rows::{Marks, Rows};
 
-use crate::base::money::BaseAmount;
 use crate::base::clock::Millis;
+use crate::base::money::BaseAmount;
 use crate::transaction::Transaction;
 
 /// A transaction with what the line adds to it before history sees it.
