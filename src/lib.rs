@@ -16,4 +16,5 @@ pub mod decision;
 pub mod engine;
 pub mod features;
 pub mod model;
+pub mod store;
 pub mod transaction;
