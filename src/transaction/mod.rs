@@ -65,3 +65,18 @@ pub enum Channel {
     /// None of these.
     Other,
 }
+
+impl Transaction {
+    /// The text of an identifier-like field by canonical name.
+    #[must_use]
+    pub fn entity(&self, field: &str) -> Option<&str> {
+        match field {
+            "customer_id" => Some(&self.customer_id),
+            "terminal_id" => Some(&self.terminal_id),
+            "merchant_id" => self.merchant_id.as_deref(),
+            "card_id" => self.card_id.as_deref(),
+            "device_id" => self.device_id.as_deref(),
+            _ => None,
+        }
+    }
+}
