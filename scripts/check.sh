@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Everything that can be said without running the program. Ends at the first fault.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf 'check: %s\n' "$*"; }
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+
+step "rustdoc"
+RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps --document-private-items --quiet
+
+step "shell scripts"
+for script in scripts/*.sh .ci/run; do
+  bash -n "$script"
+  [ -x "$script" ] || { echo "$script is not executable" >&2; exit 1; }
+done
+
+step "Python"
+git ls-files -co --exclude-standard -z -- '*.py' | xargs -0 python3 -c '
+import ast, sys
+for path in sys.argv[1:]:
+    with open(path, encoding="utf-8") as file:
+        ast.parse(file.read(), path)
+'
+
+step "Dockerfile"
+python3 scripts/dockerfile.py lint Dockerfile
+
+step "words"
+# A tracked file names no path of somebody's machine and holds no conflict marker.
+if git grep -nIE '(^|[^A-Za-z0-9_.$}-])/(root|home|Users|work|mnt)/[A-Za-z0-9._-]+' -- . ':!scripts/check.sh'; then
+  echo "check: the lines above name a path of one machine" >&2
+  exit 1
+fi
+if git grep -nIE '^(<<<<<<<|>>>>>>>) ' -- .; then
+  echo "check: the lines above are conflict markers" >&2
+  exit 1
+fi
+echo "check: all well"
