@@ -86,7 +86,7 @@ python3 scripts/dockerfile.py run "$file" --bases "$bases" --work "$work" --borr
 
 # 3. The start: the image's user, environment and entry point; root read-only, volumes writable.
 python3 - "$work" <<'PYTHON'
-import json, os, pathlib, signal, socket, subprocess, sys, time, urllib.error, urllib.request
+import json, os, pathlib, shutil, signal, socket, subprocess, sys, time, urllib.error, urllib.request
 
 work = pathlib.Path(sys.argv[1])
 image = json.loads((work / "image.json").read_text())
@@ -114,7 +114,7 @@ print(f"docker-check: starting {' '.join(command)} as {image['user']} on a read-
 user, group = map(int, image["user"].split(":"))
 
 server = subprocess.Popen(
-    ["chroot", f"--userspec={user}:{group}", "--groups=", str(root), "/bin/sh", "-c",
+    [shutil.which("chroot"), f"--userspec={user}:{group}", "--groups=", str(root), "/bin/sh", "-c",
      'cd "$0" && if touch /probe 2>/dev/null; then echo "the root is writable" >&2; exit 99; fi; exec "$@"',
      image["work"], *command], env=environment)
 answer = None
