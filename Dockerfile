@@ -31,7 +31,7 @@ RUN groupadd --gid 10001 assay \
 COPY --from=build /out/bin/assay /usr/local/bin/assay
 COPY --from=build /out/lib/libonnxruntime.so /usr/local/lib/libonnxruntime.so
 COPY config /etc/assay
-COPY models /usr/local/share/assay/models
+COPY models/fraud /usr/local/share/assay/models/fraud
 # Inside a container the address to listen on is the container's own; which port is published is its runner's choice.
 ENV ASSAY__SERVER__LISTEN=0.0.0.0:8080 \
     ASSAY__MODEL__DIRECTORY=/usr/local/share/assay/models/fraud/1 \
