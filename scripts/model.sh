@@ -11,7 +11,8 @@ mkdir -p "$work"
 if [ ! -x .cache/train/bin/python ]; then python3 -m venv .cache/train; fi
 .cache/train/bin/python -m pip install --quiet --requirement models/train/requirements.txt
 
-target/release/assay simulate --seed 1 --output "$work/transactions.parquet"
-target/release/assay features --input "$work/transactions.parquet" --output "$work/features.parquet" \
-  --keep occurred_at,customer_id,is_fraud
+# 90 days, so that the longest windows with their delay are full for the rows that are trained on.
+target/release/assay simulate --seed 1 --days 90 --out "$work/transactions.parquet" --labels "$work/labels.ndjson"
+target/release/assay features --connector canonical --input "$work/transactions.parquet" --labels "$work/labels.ndjson" \
+  --output "$work/features.parquet" --keep occurred_at,customer_id,is_fraud
 .cache/train/bin/python models/train/package.py --features "$work/features.parquet" --output models/fraud/1
