@@ -31,6 +31,19 @@ for path in sys.argv[1:]:
 step "Dockerfile"
 python3 scripts/dockerfile.py lint Dockerfile
 
+step "links"
+git ls-files -co --exclude-standard -z -- '*.md' | xargs -0 python3 -c '
+import pathlib, re, sys
+broken = 0
+for name in sys.argv[1:]:
+    page = pathlib.Path(name)
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in link and not (page.parent / link).exists():
+            print(f"{name}: the link {link} leads nowhere", file=sys.stderr)
+            broken = 1
+sys.exit(broken)
+'
+
 step "words"
 # A tracked file names no path of the machine it was written on and holds no conflict marker.
 for path in "$PWD" "$HOME" "${ASSAY_HANDBOOK:-}"; do
