@@ -18,6 +18,8 @@ pub use setting::Bytes;
 
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
+use crate::decision::{OnFallback, Policy};
+use crate::engine::{Durability, TimeSource};
 use crate::ops::telemetry::{self, LogFormat};
 
 /// Everything that can be set.
@@ -72,8 +74,8 @@ pub struct Server {
 /// `[model]`
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// The package.
-    pub directory: PathBuf,
+    /// The package; `None` leaves every answer to the policy.
+    pub directory: Option<PathBuf>,
     /// ONNX Runtime's shared library.
     pub onnxruntime: Option<PathBuf>,
     /// Threads with a session each.
@@ -82,6 +84,10 @@ pub struct Model {
     pub max_batch: usize,
     /// The most rows that wait.
     pub max_queue: usize,
+    /// Reasons of features in a decision.
+    pub reasons: usize,
+    /// How long a flagged decision's explanation may take.
+    pub explain_wait: Duration,
 }
 
 /// How many threads.
@@ -113,19 +119,14 @@ pub struct Store {
     pub durability: Durability,
     /// The most records that wait for the disk.
     pub max_queue: usize,
-    /// The most transactions that wait for their full decision after a fallback.
+    /// The most transactions between their first sight and the disk, or without a full decision.
+    pub max_open: usize,
+    /// Of those without a full decision, the most that memory holds as well as the disk.
     pub max_background: usize,
     /// Decisions kept in memory.
     pub cached_decisions: usize,
-}
-
-/// What an answer promises about its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk before the answer.
-    Committed,
-    /// In memory; a crash may lose it.
-    Queued,
+    /// How long the log may take to answer a read or a label.
+    pub wait: Duration,
 }
 
 /// `[history]`
@@ -140,18 +141,11 @@ pub struct History {
     /// The file it is in, made when it is not there.
     pub hash_key_file: PathBuf,
     /// Which clock says what is too far ahead.
-    pub clock: Clock,
+    pub clock: TimeSource,
     /// How far ahead of the clock an event may be.
     pub max_ahead: Duration,
-}
-
-/// Which clock bounds `occurred_at` from above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clock {
-    /// The machine's.
-    Wall,
-    /// None: a replay.
-    Stream,
+    /// Labels that wait for their transaction.
+    pub max_waiting_labels: usize,
 }
 
 /// `[money]`
@@ -161,28 +155,6 @@ pub struct Money {
     pub base_currency: Currency,
     /// Exchange rates.
     pub rates: Option<PathBuf>,
-}
-
-/// `[policy]`
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// No score in time.
-    pub on_deadline: Fallback,
-    /// Too much at once.
-    pub on_overload: Fallback,
-    /// No model loaded.
-    pub on_no_model: Fallback,
-}
-
-/// What is answered without a score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    /// Not flagged.
-    FailOpen,
-    /// Flagged.
-    FailClosed,
-    /// A problem.
-    Refuse,
 }
 
 /// `[log]`
@@ -229,9 +201,9 @@ impl Config {
                 rates: reader.take("money.rates", None),
             },
             policy: Policy {
-                on_deadline: reader.take("policy.on_deadline", Fallback::FailOpen),
-                on_overload: reader.take("policy.on_overload", Fallback::FailOpen),
-                on_no_model: reader.take("policy.on_no_model", Fallback::Refuse),
+                deadline: reader.take("policy.on_deadline", OnFallback::FailOpen),
+                overload: reader.take("policy.on_overload", OnFallback::FailOpen),
+                no_model: reader.take("policy.on_no_model", OnFallback::Refuse),
             },
             log: Log {
                 format: reader.take("log.format", LogFormat::Human),
@@ -291,6 +263,9 @@ impl Config {
         if self.model.max_batch > self.model.max_queue {
             reader.fault("model.max_batch", format!("must be at most model.max_queue ({})", self.model.max_queue));
         }
+        if self.store.max_background > self.store.max_open {
+            reader.fault("store.max_background", format!("must be at most store.max_open ({})", self.store.max_open));
+        }
         if self.history.max_ahead > self.history.lateness {
             reader.fault(
                 "history.max_ahead",
@@ -337,11 +312,13 @@ impl Server {
 impl Model {
     fn read(reader: &mut Reader) -> Self {
         Self {
-            directory: reader.take("model.directory", PathBuf::from("models/fraud/1")),
+            directory: reader.take("model.directory", Some(PathBuf::from("models/fraud/1"))),
             onnxruntime: reader.take("model.onnxruntime", None),
             workers: reader.take("model.workers", Workers::Auto),
             max_batch: reader.take_in("model.max_batch", 64, 1..=4_096),
             max_queue: reader.take_in("model.max_queue", 4_096, 1..=1_000_000),
+            reasons: reader.take_in("model.reasons", 3, 0..=32),
+            explain_wait: reader.take_in("model.explain_wait", Duration::from_millis(5), Duration::ZERO..=Duration::from_secs(1)),
         }
     }
 }
@@ -352,8 +329,10 @@ impl Store {
             path: reader.take("store.path", PathBuf::from("data/assay.sqlite")),
             durability: reader.take("store.durability", Durability::Committed),
             max_queue: reader.take_in("store.max_queue", 65_536, 1..=10_000_000),
-            max_background: reader.take_in("store.max_background", 65_536, 1..=10_000_000),
-            cached_decisions: reader.take_in("store.cached_decisions", 100_000, 0..=100_000_000),
+            max_open: reader.take_in("store.max_open", 65_536, 1..=10_000_000),
+            max_background: reader.take_in("store.max_background", 16_384, 1..=10_000_000),
+            cached_decisions: reader.take_in("store.cached_decisions", 65_536, 0..=100_000_000),
+            wait: reader.take_in("store.wait", Duration::from_secs(2), Duration::from_millis(1)..=Duration::from_secs(60)),
         }
     }
 }
@@ -366,8 +345,9 @@ impl History {
             exact_events: reader.take_in("history.exact_events", 65_536, 64..=16_777_216),
             hash_key: reader.take("history.hash_key", None),
             hash_key_file: reader.take("history.hash_key_file", PathBuf::from("data/history.key")),
-            clock: reader.take("history.clock", Clock::Wall),
-            max_ahead: reader.take_in("history.max_ahead", Duration::from_secs(300), Duration::ZERO..=hour(24 * 30)),
+            clock: reader.take("history.clock", TimeSource::Wall),
+            max_ahead: reader.take_in("history.max_ahead", Duration::from_secs(600), Duration::ZERO..=hour(24 * 30)),
+            max_waiting_labels: reader.take_in("history.max_waiting_labels", 100_000, 0..=100_000_000),
         }
     }
 }
@@ -421,6 +401,7 @@ mod tests {
         for (toml, key) in [
             ("[server]\nmax_body = \"8 MiB\"\nmax_batch_body = \"1 MiB\"", "server.max_batch_body"),
             ("[model]\nmax_batch = 100\nmax_queue = 64", "model.max_batch"),
+            ("[store]\nmax_open = 10\nmax_background = 11", "store.max_background"),
             ("[history]\nmax_ahead = \"3h\"\nlateness = \"1h\"", "history.max_ahead"),
             ("[server]\nshutdown_grace = \"1s\"\ndefault_deadline = \"2s\"", "server.shutdown_grace"),
         ] {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use figment::value::Value;
 
-use super::{Clock, Durability, Fallback, Workers};
+use super::Workers;
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
+use crate::decision::OnFallback;
+use crate::engine::{Durability, TimeSource};
 use crate::ops::telemetry::LogFormat;
 
 /// A value of a key.
@@ -246,9 +248,9 @@ macro_rules! words {
 }
 
 words!(Durability, "\"committed\" or \"queued\"", { Committed = "committed", Queued = "queued" });
-words!(Clock, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" });
+words!(TimeSource, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" });
 words!(LogFormat, "\"human\" or \"json\"", { Human = "human", Json = "json" });
-words!(Fallback, "\"fail_open\", \"fail_closed\" or \"refuse\"", {
+words!(OnFallback, "\"fail_open\", \"fail_closed\" or \"refuse\"", {
     FailOpen = "fail_open",
     FailClosed = "fail_closed",
     Refuse = "refuse"
