@@ -8,6 +8,7 @@
 
 mod active;
 mod background;
+mod copies;
 mod core;
 mod fingerprint;
 mod ids;
@@ -29,9 +30,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::active::{Active, Chosen};
+pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
 use self::labels::Waiting;
 use self::ledger::Ledger;
+pub use self::ports::event_label;
 use self::ports::{Entry, Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
 use crate::base::clock::{Clock, Millis};

@@ -9,6 +9,7 @@ use crate::decision::{Circumstances, Column, Decision, FallbackCause, ModelRef, 
 use crate::engine::ports::{Entry, Features, Log, LogError, Record, Replayed, Sink, Written};
 use crate::engine::{Durability, Label};
 use crate::features::EventLabel;
+use crate::transaction::{Channel, Transaction};
 
 fn transaction(id: &str, at: i64) -> Transaction {
     Transaction {
@@ -25,6 +26,7 @@ fn transaction(id: &str, at: i64) -> Transaction {
         card_id: None,
         device_id: None,
         is_fraud: None,
+        extra: vec![("shop_id".into(), "s1".into())],
     }
 }
 
@@ -33,8 +35,7 @@ fn circumstances(id: &str) -> Circumstances<'_> {
 }
 
 pub(super) fn record(id: &str, at: i64, score: f32) -> Record {
-    let model =
-        Arc::new(ModelRef { name: "fraud".into(), version: "1".into(), sha256: "ab".into(), threshold: 0.3 });
+    let model = Arc::new(ModelRef { name: "fraud".into(), version: "1".into(), sha256: "ab".into(), threshold: 0.3 });
     let columns: Arc<[Column]> = [("amount", false), ("count", true)]
         .map(|(name, integer)| Column { name: name.into(), meaning: String::new(), integer })
         .into();

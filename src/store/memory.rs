@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use super::fill;
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
@@ -149,7 +148,12 @@ impl Held {
             }
             Entry::Fill(copy) => {
                 let row = self.places.get(copy.transaction_id.as_str()).and_then(|place| self.rows.get_mut(*place));
-                Written { first: row.is_some_and(|row| fill(&mut row.transaction, &copy)), transaction: None }
+                let first = row.is_some_and(|row| {
+                    let before = row.transaction.clone();
+                    row.transaction.fill_absent_from(&Transaction { is_fraud: None, ..(*copy).clone() });
+                    row.transaction != before
+                });
+                Written { first, transaction: None }
             }
             Entry::Label(label) => {
                 let key = (label.transaction_id.clone(), label.labelled_at.0, label.is_fraud, label.source.clone());
@@ -185,8 +189,9 @@ impl Held {
     fn stored(&self, transaction_id: &str) -> Option<Stored> {
         let row = self.find(transaction_id)?;
         let full = row.full.as_ref().map(|(decision, ..)| (**decision).clone());
-        let decision = full
-            .or_else(|| self.fallbacks.iter().rev().find(|fallback| fallback.transaction_id == transaction_id).cloned());
+        let decision = full.or_else(|| {
+            self.fallbacks.iter().rev().find(|fallback| fallback.transaction_id == transaction_id).cloned()
+        });
         Some(Stored { transaction: row.transaction.clone(), base: row.base, decision })
     }
 

@@ -48,10 +48,7 @@ impl Readers {
     }
 
     /// Reads on this thread.
-    pub(super) fn read_here<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, LogError> {
+    pub(super) fn read_here<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LogError> {
         let failed = |error: rusqlite::Error| LogError::Failed(error.to_string());
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
@@ -89,7 +86,8 @@ pub(super) fn find(connection: &Connection, transaction_id: &str) -> rusqlite::R
 
 pub(super) fn features(connection: &Connection, transaction_id: &str) -> rusqlite::Result<Option<Value>> {
     let sql = "SELECT document FROM features WHERE transaction_id = ?1";
-    let text: Option<String> = connection.prepare_cached(sql)?.query_row([transaction_id], |row| row.get(0)).optional()?;
+    let text: Option<String> =
+        connection.prepare_cached(sql)?.query_row([transaction_id], |row| row.get(0)).optional()?;
     text.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)
 }
 
@@ -97,17 +95,15 @@ fn unreadable(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
 
-pub(super) fn undecided(
-    connection: &Connection,
-    limit: usize,
-) -> rusqlite::Result<Vec<(Transaction, BaseAmount)>> {
+pub(super) fn undecided(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<(Transaction, BaseAmount)>> {
     let sql = format!("SELECT {TRANSACTION} FROM transactions WHERE revision IS NULL ORDER BY occurred_at LIMIT ?1");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection.prepare_cached(&sql)?.query_map([limit], transaction_of)?.collect()
 }
 
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {
-    let newest: Option<i64> = connection.query_row("SELECT max(occurred_at) FROM transactions", [], |row| row.get(0))?;
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(occurred_at) FROM transactions", [], |row| row.get(0))?;
     Ok(newest.map(Millis))
 }
 
@@ -186,6 +182,7 @@ fn blank(currency: Currency) -> Transaction {
         card_id: None,
         device_id: None,
         is_fraud: None,
+        extra: Vec::new(),
     }
 }
 
@@ -229,7 +226,7 @@ fn labels(connection: &Connection, since: Millis, sink: &mut dyn Sink) -> rusqli
     let mut rows = statement.query([since.0])?;
     while let Some(row) = rows.next()? {
         let (transaction, _) = transaction_of(row)?;
-        sink.label(&event_label(&transaction, &label(row, 14)?));
+        sink.label(&event_label(&transaction, &label(row, 15)?));
     }
     let sql = "SELECT transaction_id, labelled_at, is_fraud, source FROM labels
                WHERE labelled_at >= ?1

@@ -8,14 +8,14 @@ use crate::base::clock::Millis;
 use crate::base::money::{BaseAmount, Currency};
 use crate::decision::{Decision, DecisionKind, Source};
 use crate::engine::ports::Stored;
-use crate::store::{channel_of, quality_of};
-use crate::transaction::Transaction;
+use crate::store::quality_of;
+use crate::transaction::{Channel, Transaction};
 
-/// The columns of [`transaction_of`], in its order: 0 to 13.
+/// The columns of [`transaction_of`], in its order: 0 to 14.
 pub(super) const TRANSACTION: &str = "transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency, \
-    base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id";
+    base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, extra";
 
-/// The columns of [`decision_of`], in its order, after those of the transaction: 14 to 25.
+/// The columns of [`decision_of`], in its order, after those of the transaction: 15 to 26.
 pub(super) const DECISION: &str = "revision, score, flagged, degraded, models.name, models.version, models.sha256, \
     models.threshold, source, scored_at, took_micros, reasons";
 
@@ -45,6 +45,10 @@ pub(super) fn transaction_of(row: &Row<'_>) -> rusqlite::Result<(Transaction, Ba
     let optional = |index| -> rusqlite::Result<Option<CompactString>> {
         Ok(row.get_ref(index)?.as_str_or_null()?.map(Into::into))
     };
+    let extra = match row.get_ref(14)?.as_str_or_null()? {
+        None => Vec::new(),
+        Some(pairs) => serde_json::from_str(pairs).map_err(|error| unreadable(14, error.to_string()))?,
+    };
     let transaction = Transaction {
         transaction_id: text(0)?,
         occurred_at: Millis(row.get(1)?),
@@ -55,35 +59,36 @@ pub(super) fn transaction_of(row: &Row<'_>) -> rusqlite::Result<(Transaction, Ba
         merchant_id: optional(8)?,
         product_id: optional(9)?,
         country: optional(10)?,
-        channel: row.get_ref(11)?.as_str_or_null()?.and_then(channel_of),
+        channel: row.get_ref(11)?.as_str_or_null()?.and_then(Channel::parse),
         card_id: optional(12)?,
         device_id: optional(13)?,
         is_fraud: None,
+        extra,
     };
     Ok((transaction, BaseAmount { minor: row.get(6)?, rate: quality_of(row.get(7)?) }))
 }
 
 /// The full decision of a row with both column lists; `None` while it has none.
 pub(super) fn decision_of(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
-    let Some(revision) = row.get(14)? else { return Ok(None) };
-    let source: String = row.get(22)?;
+    let Some(revision) = row.get(15)? else { return Ok(None) };
+    let source: String = row.get(23)?;
     let source = SOURCES.iter().find(|(_, text)| *text == source).map(|(known, _)| *known);
-    let reasons: String = row.get(25)?;
+    let reasons: String = row.get(26)?;
     Ok(Some(Decision {
         transaction_id: row.get(0)?,
         kind: DecisionKind::Full,
         revision: Some(revision),
-        score: Some(single(row.get(15)?)),
-        flagged: row.get(16)?,
-        degraded: row.get(17)?,
-        model: row.get(18)?,
-        model_version: row.get(19)?,
-        model_sha256: row.get(20)?,
-        threshold: Some(single(row.get(21)?)),
-        source: source.ok_or_else(|| unreadable(22, "no mouth of this name".to_owned()))?,
-        scored_at: Millis(row.get(23)?),
-        took_micros: u64::try_from(row.get::<_, i64>(24)?).unwrap_or(0),
-        reasons: serde_json::from_str(&reasons).map_err(|error| unreadable(25, error.to_string()))?,
+        score: Some(single(row.get(16)?)),
+        flagged: row.get(17)?,
+        degraded: row.get(18)?,
+        model: row.get(19)?,
+        model_version: row.get(20)?,
+        model_sha256: row.get(21)?,
+        threshold: Some(single(row.get(22)?)),
+        source: source.ok_or_else(|| unreadable(23, "no mouth of this name".to_owned()))?,
+        scored_at: Millis(row.get(24)?),
+        took_micros: u64::try_from(row.get::<_, i64>(25)?).unwrap_or(0),
+        reasons: serde_json::from_str(&reasons).map_err(|error| unreadable(26, error.to_string()))?,
     }))
 }
 

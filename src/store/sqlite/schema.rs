@@ -24,7 +24,7 @@ CREATE TABLE activations (
 ) STRICT;
 
 -- A transaction with its full decision; the decision's columns are null until there is one.
--- Times are UTC milliseconds, rate is 0 fresh, 1 stale, 2 missing.
+-- Times are UTC milliseconds; rate is 0 fresh, 1 stale, 2 missing; extra is a JSON array of (name, value).
 CREATE TABLE transactions (
     transaction_id TEXT NOT NULL,
     occurred_at    INTEGER NOT NULL,
@@ -40,6 +40,7 @@ CREATE TABLE transactions (
     channel        TEXT,
     card_id        TEXT,
     device_id      TEXT,
+    extra          TEXT,
     revision       INTEGER,
     score          REAL,
     flagged        INTEGER,

@@ -9,9 +9,9 @@
 //! Invariant: an entry is answered once. After a failure the writer goes on: the next group is the next attempt.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
@@ -24,8 +24,8 @@ use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
 use crate::engine::ports::{Done, Entry, LogError, Record, Written};
-use crate::store::{channel_text, quality_number};
-use crate::transaction::Transaction;
+use crate::store::quality_number;
+use crate::transaction::{Channel, Transaction};
 
 /// The pause before entries that nobody waits for are tried again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -215,16 +215,12 @@ fn put(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, entry: &Entry
     Ok(Written { first, transaction: None })
 }
 
-fn put_full(
-    connection: &Connection,
-    models: &mut Vec<(ModelRef, i64)>,
-    record: &Record,
-) -> rusqlite::Result<bool> {
+fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: &Record) -> rusqlite::Result<bool> {
     const SQL: &str = "INSERT INTO transactions (transaction_id, occurred_at, customer_id, terminal_id, amount_minor,
-            currency, base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, revision, score,
-            flagged, degraded, model_id, model_version, source, scored_at, took_micros, reasons)
+            currency, base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, extra, revision,
+            score, flagged, degraded, model_id, model_version, source, scored_at, took_micros, reasons)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24)
+            ?23, ?24, ?25)
         ON CONFLICT (transaction_id) DO UPDATE SET revision = excluded.revision, score = excluded.score,
             flagged = excluded.flagged, degraded = excluded.degraded, model_id = excluded.model_id,
             model_version = excluded.model_version, source = excluded.source, scored_at = excluded.scored_at,
@@ -244,9 +240,10 @@ fn put_full(
         transaction.merchant_id.as_deref(),
         transaction.product_id.as_deref(),
         transaction.country.as_deref(),
-        transaction.channel.map(channel_text),
+        transaction.channel.map(Channel::as_str),
         transaction.card_id.as_deref(),
         transaction.device_id.as_deref(),
+        extra(transaction)?,
         decision.revision,
         decision.score.map(f64::from),
         decision.flagged,
@@ -260,7 +257,9 @@ fn put_full(
     ])?;
     if changed > 0 {
         let sql = "INSERT INTO features (transaction_id, document) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        connection.prepare_cached(sql)?.execute(params![transaction.transaction_id.as_str(), json(features.as_ref())?])?;
+        connection
+            .prepare_cached(sql)?
+            .execute(params![transaction.transaction_id.as_str(), json(features.as_ref())?])?;
     }
     Ok(changed > 0)
 }
@@ -272,8 +271,8 @@ fn put_fallback(
     decision: &Decision,
 ) -> rusqlite::Result<bool> {
     const SQL: &str = "INSERT INTO transactions (transaction_id, occurred_at, customer_id, terminal_id, amount_minor,
-            currency, base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
+            currency, base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, extra)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
     connection.prepare_cached(SQL)?.execute(params![
         transaction.transaction_id.as_str(),
         transaction.occurred_at.0,
@@ -286,9 +285,10 @@ fn put_fallback(
         transaction.merchant_id.as_deref(),
         transaction.product_id.as_deref(),
         transaction.country.as_deref(),
-        transaction.channel.map(channel_text),
+        transaction.channel.map(Channel::as_str),
         transaction.card_id.as_deref(),
         transaction.device_id.as_deref(),
+        extra(transaction)?,
     ])?;
     let audit = "INSERT INTO fallbacks (transaction_id, answered_at, decision) VALUES (?1, ?2, ?3)";
     let (id, at) = (transaction.transaction_id.as_str(), decision.scored_at.0);
@@ -297,23 +297,32 @@ fn put_fallback(
 }
 
 fn put_fill(connection: &Connection, copy: &Transaction) -> rusqlite::Result<bool> {
-    const SQL: &str = "UPDATE transactions SET merchant_id = coalesce(merchant_id, ?2),
-            product_id = coalesce(product_id, ?3), country = coalesce(country, ?4), channel = coalesce(channel, ?5),
-            card_id = coalesce(card_id, ?6), device_id = coalesce(device_id, ?7)
-        WHERE transaction_id = ?1
-          AND (merchant_id IS NULL AND ?2 IS NOT NULL OR product_id IS NULL AND ?3 IS NOT NULL
-            OR country IS NULL AND ?4 IS NOT NULL OR channel IS NULL AND ?5 IS NOT NULL
-            OR card_id IS NULL AND ?6 IS NOT NULL OR device_id IS NULL AND ?7 IS NOT NULL)";
-    let filled = connection.prepare_cached(SQL)?.execute(params![
-        copy.transaction_id.as_str(),
-        copy.merchant_id.as_deref(),
-        copy.product_id.as_deref(),
-        copy.country.as_deref(),
-        copy.channel.map(channel_text),
-        copy.card_id.as_deref(),
-        copy.device_id.as_deref(),
+    let find = format!("SELECT {TRANSACTION} FROM transactions WHERE transaction_id = ?1");
+    let id = copy.transaction_id.as_str();
+    let found = connection.prepare_cached(&find)?.query_row([id], transaction_of).optional()?;
+    let Some((stored, _)) = found else { return Ok(false) };
+    let mut filled = stored.clone();
+    filled.fill_absent_from(&Transaction { is_fraud: None, ..copy.clone() });
+    if filled == stored {
+        return Ok(false);
+    }
+    let update = "UPDATE transactions SET merchant_id = ?2, product_id = ?3, country = ?4, channel = ?5, card_id = ?6,
+            device_id = ?7, extra = ?8 WHERE transaction_id = ?1";
+    connection.prepare_cached(update)?.execute(params![
+        id,
+        filled.merchant_id.as_deref(),
+        filled.product_id.as_deref(),
+        filled.country.as_deref(),
+        filled.channel.map(Channel::as_str),
+        filled.card_id.as_deref(),
+        filled.device_id.as_deref(),
+        extra(&filled)?,
     ])?;
-    Ok(filled > 0)
+    Ok(true)
+}
+
+fn extra(transaction: &Transaction) -> rusqlite::Result<Option<String>> {
+    if transaction.extra.is_empty() { Ok(None) } else { json(&transaction.extra).map(Some) }
 }
 
 fn put_label(connection: &Connection, label: &Label) -> rusqlite::Result<Written> {
@@ -339,11 +348,7 @@ fn put_activation(
 }
 
 /// The number of a model in the log; it is entered when it is new.
-fn number_of(
-    connection: &Connection,
-    models: &mut Vec<(ModelRef, i64)>,
-    model: &ModelRef,
-) -> rusqlite::Result<i64> {
+fn number_of(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, model: &ModelRef) -> rusqlite::Result<i64> {
     if let Some((_, number)) = models.iter().find(|(known, _)| known == model) {
         return Ok(*number);
     }
