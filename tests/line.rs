@@ -1,6 +1,5 @@
 //! The line's invariants, on a log in memory that can be told to fail and a scorer that does what the test says.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,11 +7,11 @@ use std::time::{Duration, Instant};
 use assay::base::clock::{FixedClock, HOUR, MINUTE, Millis};
 use assay::base::hash::HashKey;
 use assay::base::money::{Currency, Rates};
-use assay::decision::{DecisionKind, OnFallback, Policy, Source};
+use assay::decision::{DecisionKind, ModelRef, OnFallback, Policy, Source};
 use assay::engine::ports::{NoObserver, Scorer};
 use assay::engine::{Durability, Engine, EngineError, EngineParts, Label, LabelOutcome, Limits, Received, TimeSource};
 use assay::features::{Catalogue, HistoryOptions};
-use assay::model::{InferError, Package};
+use assay::model::InferError;
 use assay::store::memory::Mood;
 use assay::store::{MemoryLog, SqliteLog, SqliteOptions};
 use assay::transaction::{RejectionCode, Transaction};
@@ -31,7 +30,7 @@ enum Scores {
 
 #[derive(Debug)]
 struct Scored {
-    package: Package,
+    features: Vec<String>,
     scores: Mutex<Scores>,
     calls: AtomicUsize,
 }
@@ -43,8 +42,12 @@ impl Scored {
 }
 
 impl Scorer for Scored {
-    fn package(&self) -> &Package {
-        &self.package
+    fn reference(&self) -> ModelRef {
+        ModelRef { name: "fraud".into(), version: "1".into(), sha256: "ab".into(), threshold: 0.5 }
+    }
+
+    fn features(&self) -> &[String] {
+        &self.features
     }
 
     async fn infer(&self, row: Vec<f32>, _wait: Duration) -> Result<f32, InferError> {
@@ -69,15 +72,8 @@ struct House {
 }
 
 fn model() -> Arc<Scored> {
-    let package = Package {
-        name: "fraud".into(),
-        version: "1".into(),
-        sha256: "ab".into(),
-        features: ["amount", "customer_tx_count_1d", "terminal_fraud_share_1d"].map(String::from).to_vec(),
-        threshold: 0.5,
-        directory: PathBuf::new(),
-    };
-    Arc::new(Scored { package, scores: Mutex::new(Scores::Amount), calls: AtomicUsize::new(0) })
+    let features = ["amount", "customer_tx_count_1d", "terminal_fraud_share_1d"].map(String::from).to_vec();
+    Arc::new(Scored { features, scores: Mutex::new(Scores::Amount), calls: AtomicUsize::new(0) })
 }
 
 fn parts(log: Arc<dyn assay::engine::ports::Log>, model: Option<Arc<Scored>>) -> EngineParts<Scored> {

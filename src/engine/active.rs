@@ -25,20 +25,14 @@ pub(super) struct Chosen<S> {
 
 impl<S: Scorer> Chosen<S> {
     pub(super) fn new(model: Arc<S>, catalogue: &Catalogue) -> Result<Self, CatalogueError> {
-        let package = model.package();
-        let plan = catalogue.plan(&package.features)?;
+        let plan = catalogue.plan(model.features())?;
         let column = |(index, name): (usize, &String)| Column {
             name: name.clone(),
             meaning: plan.meaning(index).to_owned(),
             integer: plan.is_integer(index),
         };
         let columns = plan.names().iter().enumerate().map(column).collect();
-        let reference = Arc::new(ModelRef {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            sha256: package.sha256.clone(),
-            threshold: package.threshold,
-        });
+        let reference = Arc::new(model.reference());
         Ok(Self { model, reference, plan, columns })
     }
 }

@@ -17,7 +17,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Column, Decision, DecisionKind, ModelRef};
 use crate::features::EventLabel;
-use crate::model::{InferError, Model, Package};
+use crate::model::{InferError, Model};
 use crate::transaction::{RejectionCode, Transaction};
 
 /// A full decision with everything that a reader of the log needs.
@@ -59,24 +59,18 @@ impl Serialize for Features {
     }
 }
 
+/// The identifiers that a feature may look back by.
+const ENTITIES: [&str; 7] =
+    ["customer_id", "terminal_id", "merchant_id", "card_id", "device_id", "product_id", "country"];
+
 /// The verdict with the entities it counts for.
 #[must_use]
 pub fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
-    let optional = [
-        ("merchant_id", &transaction.merchant_id),
-        ("product_id", &transaction.product_id),
-        ("card_id", &transaction.card_id),
-        ("device_id", &transaction.device_id),
-    ];
-    let mut entities = vec![
-        ("customer_id", transaction.customer_id.to_string()),
-        ("terminal_id", transaction.terminal_id.to_string()),
-    ];
-    entities.extend(optional.into_iter().filter_map(|(field, id)| Some((field, id.as_ref()?.to_string()))));
+    let entities = ENTITIES.into_iter().filter_map(|field| Some((field, transaction.entity(field)?.to_owned())));
     EventLabel {
         transaction_id: label.transaction_id.clone(),
         occurred_at: transaction.occurred_at,
-        entities,
+        entities: entities.collect(),
         is_fraud: label.is_fraud,
         labelled_at: label.labelled_at,
     }
@@ -238,8 +232,11 @@ pub trait Log: Send + Sync + Debug {
 
 /// What scores a row.
 pub trait Scorer: Send + Sync + Debug + 'static {
-    /// What was loaded.
-    fn package(&self) -> &Package;
+    /// Which model it is.
+    fn reference(&self) -> ModelRef;
+
+    /// Its inputs, in order, by catalogue name.
+    fn features(&self) -> &[String];
 
     /// The score of a row (values in the manifest's order), within `wait`.
     fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send;
@@ -254,8 +251,18 @@ pub trait Scorer: Send + Sync + Debug + 'static {
 }
 
 impl Scorer for Model {
-    fn package(&self) -> &Package {
-        &self.package
+    fn reference(&self) -> ModelRef {
+        let package = &self.package;
+        ModelRef {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            sha256: package.sha256.clone(),
+            threshold: package.threshold,
+        }
+    }
+
+    fn features(&self) -> &[String] {
+        &self.package.features
     }
 
     fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send {

@@ -115,7 +115,8 @@ pub(super) fn replay(connection: &Connection, since: Millis, sink: &mut dyn Sink
     if let Some(first) = first {
         // `+` keeps the index by time out of it.
         let sql = "SELECT transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency, base_minor,
-                          rate, merchant_id, product_id, card_id, device_id, revision, score, flagged, degraded, model_id
+                          rate, merchant_id, product_id, country, card_id, device_id, revision, score, flagged, degraded,
+                          model_id
                    FROM transactions WHERE rowid >= ?1 AND +occurred_at >= ?2 ORDER BY rowid";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params![first, since.0])?;
@@ -161,8 +162,9 @@ fn reuse<'a>(reused: &'a mut Option<Transaction>, row: &Row<'_>) -> rusqlite::Re
     transaction.amount_minor = row.get(4)?;
     optional(&mut transaction.merchant_id, row, 8)?;
     optional(&mut transaction.product_id, row, 9)?;
-    optional(&mut transaction.card_id, row, 10)?;
-    optional(&mut transaction.device_id, row, 11)?;
+    optional(&mut transaction.country, row, 10)?;
+    optional(&mut transaction.card_id, row, 11)?;
+    optional(&mut transaction.device_id, row, 12)?;
     Ok(transaction)
 }
 
@@ -187,14 +189,14 @@ fn blank(currency: Currency) -> Transaction {
 }
 
 fn outcome_of(row: &Row<'_>, models: &HashMap<i64, Arc<ModelRef>>) -> rusqlite::Result<Option<ReplayedOutcome>> {
-    if row.get_ref(12)?.as_i64_or_null()?.is_none() {
+    if row.get_ref(13)?.as_i64_or_null()?.is_none() {
         return Ok(None);
     }
-    let Some(model) = models.get(&row.get(16)?) else { return Ok(None) };
+    let Some(model) = models.get(&row.get(17)?) else { return Ok(None) };
     Ok(Some(ReplayedOutcome {
-        score: single(row.get(13)?),
-        flagged: row.get(14)?,
-        degraded: row.get(15)?,
+        score: single(row.get(14)?),
+        flagged: row.get(15)?,
+        degraded: row.get(16)?,
         model: Arc::clone(model),
     }))
 }
