@@ -157,7 +157,7 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
         }
     };
-    let catalogue = Arc::new(Catalogue::shipped()?);
+    let catalogue = Arc::new(Catalogue::shipped(config.money.base_currency)?);
     let log: Arc<dyn Log> = Arc::new(open_log(config)?);
     let history = HistoryOptions {
         key: key::hash_key(&config.history)?,

@@ -44,6 +44,14 @@ pub struct RuntimeOptions {
     pub max_queue: usize,
 }
 
+impl RuntimeOptions {
+    /// For scoring matrices on the calling thread: one session, no waiting rows.
+    #[must_use]
+    pub const fn of_files() -> Self {
+        Self { library: None, workers: 1, max_batch: MATRIX_ROWS, max_queue: 1 }
+    }
+}
+
 /// Why a package is refused or a model cannot run.
 #[derive(Debug, Error)]
 pub enum ModelError {
