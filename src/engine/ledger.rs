@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use super::active::Active;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
-use super::labels::{Waiting, event_label};
-use super::ports::Record;
+use super::labels::Waiting;
+use super::ports::{Record, event_label};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::base::money::BaseAmount;
@@ -96,8 +96,8 @@ pub(super) enum Found<S> {
     Seen(Seen),
     /// The index cannot know it: ask the log, then again with [`Asked::Absent`].
     Beyond,
-    /// Unknown everywhere and before the horizon.
-    TooOld(Millis),
+    /// Unknown everywhere and before the horizon: the stream's time and the lateness.
+    TooOld(Millis, i64),
     /// Another value in a required field.
     Conflict,
     /// Too many are open or wait.
@@ -177,7 +177,7 @@ impl<S> Ledger<S> {
         let beyond = *occurred_at < horizon;
         match asked {
             Asked::Not if beyond || self.incomplete => return Found::Beyond,
-            Asked::Absent if beyond => return Found::TooOld(horizon),
+            Asked::Absent if beyond => return Found::TooOld(self.newest.unwrap_or_default(), self.lateness),
             _ => {}
         }
         if self.open.len() >= self.max_open {
@@ -185,9 +185,9 @@ impl<S> Ledger<S> {
         }
         let known = matches!(asked, Asked::Undecided(_)) || self.ids.get(arrival.marked.id).is_some();
         let base = if let Asked::Undecided(base) = asked { base } else { arrival.base };
-        let observed = if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
-        let open =
-            Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
+        let observed =
+            if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
+        let open = Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
         self.open.insert(transaction_id.clone(), open);
         if known { Found::Undecided(base, observed) } else { Found::New(observed) }
     }
@@ -224,7 +224,12 @@ impl<S> Ledger<S> {
             self.taken(active)
         } else {
             self.history.insert(&event);
-            Observed { active: Arc::clone(active), values: Vec::new(), marks: Marks::default(), incomplete: self.incomplete }
+            Observed {
+                active: Arc::clone(active),
+                values: Vec::new(),
+                marks: Marks::default(),
+                incomplete: self.incomplete,
+            }
         };
         for label in self.waiting.take(&arrival.transaction.transaction_id) {
             self.history.label(&event_label(&arrival.transaction, &label));

@@ -22,7 +22,7 @@ use crate::decision::{
 };
 use crate::features::Marks;
 use crate::model::InferError;
-use crate::transaction::{Rejection, RejectionCode, Transaction};
+use crate::transaction::{Rejection, Transaction};
 
 /// The most of a deadline that is kept back for the commit.
 const MOST_RESERVE: Duration = Duration::from_millis(10);
@@ -51,10 +51,9 @@ pub(super) async fn decide<S: Scorer>(
 /// Checks what needs no lock.
 fn admit<S>(core: &Core<S>, transaction: Transaction, received: &Received) -> Result<Arrival, EngineError> {
     let limit = i64::try_from(core.limits.too_far_ahead.as_millis()).unwrap_or(i64::MAX);
-    let latest = received.now.0.saturating_add(limit);
-    if core.limits.time == TimeSource::Wall && transaction.occurred_at.0 > latest {
-        let rule = format!("must be at most {:?} ahead of the clock ({})", core.limits.too_far_ahead, Millis(latest));
-        return Err(rejected(core, RejectionCode::TooFarAhead, "occurred_at", &transaction, rule));
+    let ahead = transaction.occurred_at.0 > received.now.0.saturating_add(limit);
+    if ahead && core.limits.time == TimeSource::Wall {
+        return Err(rejected(core, Rejection::too_far_ahead(transaction.occurred_at, received.now, limit)));
     }
     let base = core.rates.to_base(transaction.amount_minor, transaction.currency, transaction.occurred_at);
     Ok(Arrival { marked: Marked::new(&transaction, core.key), transaction: Arc::new(transaction), base })
@@ -97,11 +96,11 @@ async fn resolve_and_observe<S: Scorer>(
                 Recalled::Decision(decision) => return Ok(Resolved::Earlier(repeat(core, arrival, decision))),
                 Recalled::Not(now) => asked = now,
             },
-            (Found::TooOld(horizon), _) => {
-                let rule = format!("must not be before {horizon}, the stream's time less the allowed lateness");
-                return Err(rejected(core, RejectionCode::TooOld, "occurred_at", &arrival.transaction, rule));
+            (Found::TooOld(stream_time, lateness), _) => {
+                let too_old = Rejection::too_old(arrival.transaction.occurred_at, stream_time, lateness);
+                return Err(rejected(core, too_old));
             }
-            (Found::Conflict, _) => return Err(conflict(core, &arrival.transaction)),
+            (Found::Conflict, _) => return Err(rejected(core, Rejection::conflict(&arrival.transaction))),
             (Found::Crowded(reason), _) => return Err(overloaded(reason)),
         }
     }
@@ -160,7 +159,7 @@ async fn earlier<S: Scorer>(
     match found {
         Ok(Some(stored)) => {
             if fingerprint_of(core.key, &stored.transaction) != arrival.marked.fingerprint {
-                return Err(conflict(core, &arrival.transaction));
+                return Err(rejected(core, Rejection::conflict(&arrival.transaction)));
             }
             let Some(decision) = stored.decision.map(Arc::new) else {
                 return Ok(Recalled::Not(Asked::Undecided(stored.base)));
@@ -178,7 +177,8 @@ async fn earlier<S: Scorer>(
 
 fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
     let model = core.ledger().model(seen.model);
-    let named = |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
+    let named =
+        |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
     Arc::new(Decision {
         transaction_id: arrival.transaction.transaction_id.to_string(),
         kind: DecisionKind::Full,
@@ -200,9 +200,10 @@ fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
 /// A later copy: may fill optional fields in the log; the decision stays.
 fn repeat<S>(core: &Core<S>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
     core.observer.repeated();
-    let Transaction { merchant_id, product_id, country, channel, card_id, device_id, .. } = &*arrival.transaction;
+    let Transaction { merchant_id, product_id, country, channel, card_id, device_id, extra, .. } =
+        &*arrival.transaction;
     let ids = [merchant_id, product_id, country, card_id, device_id];
-    if channel.is_some() || ids.iter().any(|id| id.is_some()) {
+    if channel.is_some() || !extra.is_empty() || ids.iter().any(|id| id.is_some()) {
         // Best effort: a full queue keeps the decision as it is, and the next copy fills again.
         drop(core.log.append(Entry::Fill(Arc::clone(&arrival.transaction)), None));
     }
@@ -337,7 +338,8 @@ pub(super) async fn commit<S: Scorer>(
             let wait = core.limits.store_wait;
             let found = timeout(wait, core.log.find(&transaction.transaction_id)).await;
             let stored = found.unwrap_or(Err(LogError::Late(wait))).map_err(of_log)?;
-            let first = stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
+            let first =
+                stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
             Ok(Answer { decision: Arc::new(first), repeated: true })
         }
     }
@@ -388,22 +390,7 @@ fn refused(cause: FallbackCause, received: &Received) -> EngineError {
     }
 }
 
-fn conflict<S>(core: &Core<S>, transaction: &Transaction) -> EngineError {
-    let rule = "this id came before with another value in a required field; send a new payment under a new id";
-    rejected(core, RejectionCode::Conflict, "transaction_id", transaction, rule.to_owned())
-}
-
-fn rejected<S>(
-    core: &Core<S>,
-    code: RejectionCode,
-    field: &str,
-    transaction: &Transaction,
-    rule: String,
-) -> EngineError {
-    core.observer.rejected(code);
-    let value = match code {
-        RejectionCode::Conflict => transaction.transaction_id.chars().take(32).collect(),
-        _ => transaction.occurred_at.to_string(),
-    };
-    EngineError::Rejected(Rejection { code, field: field.to_owned(), value: Some(value), rule })
+fn rejected<S>(core: &Core<S>, rejection: Rejection) -> EngineError {
+    core.observer.rejected(rejection.code);
+    EngineError::Rejected(rejection)
 }

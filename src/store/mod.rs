@@ -1,3 +1,26 @@
-//! What implements the ports: the log in SQLite and in memory, files.
+//! Logs: what implements the engine's [`Log`](crate::engine::ports::Log) port.
+//!
+//! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
+//! conformance test runs on both. `files` reads transactions out of files and writes rows into them.
 
+#[cfg(test)]
+mod conformance;
 pub mod files;
+pub mod memory;
+pub mod sqlite;
+
+pub use memory::MemoryLog;
+pub use sqlite::{SqliteLog, SqliteOptions, StoreError};
+
+use crate::base::money::RateQuality;
+
+const QUALITIES: [(RateQuality, i64); 3] =
+    [(RateQuality::Fresh, 0), (RateQuality::Stale, 1), (RateQuality::Missing, 2)];
+
+fn quality_number(quality: RateQuality) -> i64 {
+    QUALITIES.iter().find(|(known, _)| *known == quality).map_or(2, |(_, number)| *number)
+}
+
+fn quality_of(number: i64) -> RateQuality {
+    QUALITIES.iter().find(|(_, known)| *known == number).map_or(RateQuality::Missing, |(quality, _)| *quality)
+}

@@ -1,0 +1,403 @@
+//! The line's invariants, on a log in memory that can be told to fail and a scorer that does what the test says.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use assay::base::clock::{FixedClock, HOUR, MINUTE, Millis};
+use assay::base::hash::HashKey;
+use assay::base::money::{Currency, Rates};
+use assay::decision::{DecisionKind, OnFallback, Policy, Source};
+use assay::engine::ports::{NoObserver, Scorer};
+use assay::engine::{Durability, Engine, EngineError, EngineParts, Label, LabelOutcome, Limits, Received, TimeSource};
+use assay::features::{Catalogue, HistoryOptions};
+use assay::model::{InferError, Package};
+use assay::store::memory::Mood;
+use assay::store::{MemoryLog, SqliteLog, SqliteOptions};
+use assay::transaction::{RejectionCode, Transaction};
+use serde_json::Value;
+
+const LATENESS: i64 = 48 * HOUR;
+const START: i64 = 1_700_000_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scores {
+    /// The first feature over 100,000.
+    Amount,
+    Never,
+    Full,
+}
+
+#[derive(Debug)]
+struct Scored {
+    package: Package,
+    scores: Mutex<Scores>,
+    calls: AtomicUsize,
+}
+
+impl Scored {
+    fn set(&self, scores: Scores) {
+        *self.scores.lock().unwrap() = scores;
+    }
+}
+
+impl Scorer for Scored {
+    fn package(&self) -> &Package {
+        &self.package
+    }
+
+    async fn infer(&self, row: Vec<f32>, _wait: Duration) -> Result<f32, InferError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let scores = *self.scores.lock().unwrap();
+        match scores {
+            Scores::Amount => Ok(row[0] / 1_000.0),
+            Scores::Never => std::future::pending().await,
+            Scores::Full => Err(InferError::Overloaded(1)),
+        }
+    }
+
+    async fn explain(&self, row: Vec<f32>, _score: f32, _wait: Duration) -> Result<Vec<f32>, InferError> {
+        Ok(row.iter().map(|value| value / 10.0).collect())
+    }
+}
+
+struct House {
+    engine: Engine<Scored>,
+    log: Arc<MemoryLog>,
+    model: Arc<Scored>,
+}
+
+fn model() -> Arc<Scored> {
+    let package = Package {
+        name: "fraud".into(),
+        version: "1".into(),
+        sha256: "ab".into(),
+        features: ["amount", "customer_tx_count_1d", "terminal_fraud_share_1d"].map(String::from).to_vec(),
+        threshold: 0.5,
+        directory: PathBuf::new(),
+    };
+    Arc::new(Scored { package, scores: Mutex::new(Scores::Amount), calls: AtomicUsize::new(0) })
+}
+
+fn parts(log: Arc<dyn assay::engine::ports::Log>, model: Option<Arc<Scored>>) -> EngineParts<Scored> {
+    let euro = Currency::parse("EUR").unwrap();
+    EngineParts {
+        clock: Arc::new(FixedClock::new(Millis(START))),
+        rates: Arc::new(Rates::of_base(euro)),
+        catalogue: Arc::new(Catalogue::shipped(euro).unwrap()),
+        history: HistoryOptions { key: HashKey::new([1; 16]), lateness: LATENESS, exact_events: 65_536 },
+        log,
+        model,
+        policy: Policy::default(),
+        limits: Limits { time: TimeSource::Stream, store_wait: Duration::from_millis(200), ..Limits::default() },
+        durability: Durability::Committed,
+        observer: Arc::new(NoObserver),
+    }
+}
+
+async fn house_of(change: impl FnOnce(&mut EngineParts<Scored>)) -> House {
+    let (log, model) = (Arc::new(MemoryLog::new()), model());
+    let mut parts = parts(log.clone(), Some(model.clone()));
+    change(&mut parts);
+    let engine = Engine::new(parts).unwrap();
+    engine.rebuild().await.unwrap();
+    House { engine, log, model }
+}
+
+async fn house() -> House {
+    house_of(|_| {}).await
+}
+
+fn transaction(id: &str, at: i64, amount_minor: i64) -> Transaction {
+    serde_json::from_value(serde_json::json!({
+        "transaction_id": id, "occurred_at": START + at, "customer_id": "c1", "terminal_id": "t1",
+        "amount_minor": amount_minor, "currency": "EUR",
+    }))
+    .unwrap()
+}
+
+fn received(deadline: Duration) -> Received {
+    Received { now: Millis(START), at: Instant::now(), deadline, source: Source::Predict }
+}
+
+fn soon() -> Received {
+    received(Duration::from_secs(5))
+}
+
+fn code(error: &EngineError) -> Option<RejectionCode> {
+    if let EngineError::Rejected(rejection) = error { Some(rejection.code) } else { None }
+}
+
+/// What the customer's count over a day says to the next transaction.
+async fn count_seen_by(house: &House, id: &str, at: i64) -> i64 {
+    house.engine.decide(transaction(id, at, 100), soon()).await.unwrap();
+    house.engine.features(id).await.unwrap().unwrap()["customer_tx_count_1d"].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_requests_of_one_id_make_one_decision() {
+    for durability in [Durability::Committed, Durability::Queued] {
+        let house = house_of(|parts| parts.durability = durability).await;
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let engine = house.engine.clone();
+                tokio::spawn(async move { engine.decide(transaction("a", 0, 700), soon()).await.unwrap() })
+            })
+            .collect();
+        let mut first = 0;
+        for task in tasks {
+            let answer = task.await.unwrap();
+            assert_eq!((answer.decision.score, answer.decision.flagged), (Some(0.007), false));
+            first += usize::from(!answer.repeated);
+        }
+        assert_eq!((first, house.log.len(), house.model.calls.load(Ordering::SeqCst)), (1, 1, 1));
+        assert_eq!(count_seen_by(&house, "b", 1,).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn the_same_id_with_other_content_is_a_conflict_and_with_more_fields_is_filled() {
+    let house = house().await;
+    let first = house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    let refused = house.engine.decide(transaction("a", 0, 701), soon()).await.unwrap_err();
+    assert_eq!(code(&refused), Some(RejectionCode::Conflict));
+    let copy = Transaction { merchant_id: Some("m1".into()), ..transaction("a", 0, 700) };
+    let again = house.engine.decide(copy, soon()).await.unwrap();
+    assert!(again.repeated && again.decision == first.decision);
+    use assay::engine::ports::Log;
+    assert_eq!(house.log.find("a").await.unwrap().unwrap().transaction.merchant_id.as_deref(), Some("m1"));
+}
+
+#[tokio::test]
+async fn flagged_decisions_say_why() {
+    let house = house().await;
+    let answer = house.engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
+    assert!(answer.decision.flagged && answer.decision.score == Some(0.9));
+    let reason = &answer.decision.reasons[0];
+    assert_eq!((reason.code.as_str(), reason.value), ("amount", Some(900.0)));
+    assert!(answer.decision.reasons.iter().any(|reason| reason.code == "new_customer"));
+    assert!(!answer.decision.degraded);
+}
+
+#[tokio::test]
+async fn an_old_event_is_refused_unless_the_log_knows_it() {
+    let house = house().await;
+    let first = house.engine.decide(transaction("old", 0, 700), soon()).await.unwrap();
+    // Enough later ids that sweeps have passed over the index.
+    for number in 0..6_000 {
+        let later = transaction(&format!("n{number}"), LATENESS + HOUR + number, 100);
+        house.engine.decide(later, soon()).await.unwrap();
+    }
+    let again = house.engine.decide(transaction("old", 0, 700), soon()).await.unwrap();
+    assert!(again.repeated && again.decision == first.decision);
+    let other = house.engine.decide(transaction("old", 0, 701), soon()).await.unwrap_err();
+    assert_eq!(code(&other), Some(RejectionCode::Conflict));
+    let refused = house.engine.decide(transaction("stranger", 0, 700), soon()).await.unwrap_err();
+    assert_eq!(code(&refused), Some(RejectionCode::TooOld));
+    // The edge of the horizon is inside.
+    house.engine.decide(transaction("edge", HOUR + 5_999, 700), soon()).await.unwrap();
+    let past = house.engine.decide(transaction("past", HOUR + 5_998, 700), soon()).await.unwrap_err();
+    assert_eq!(code(&past), Some(RejectionCode::TooOld));
+}
+
+#[tokio::test]
+async fn an_event_too_far_ahead_moves_no_time() {
+    let house = house_of(|parts| parts.limits.time = TimeSource::Wall).await;
+    let refused = house.engine.decide(transaction("a", 11 * MINUTE, 700), soon()).await.unwrap_err();
+    assert_eq!(code(&refused), Some(RejectionCode::TooFarAhead));
+    house.engine.decide(transaction("b", 10 * MINUTE, 700), soon()).await.unwrap();
+    house.engine.decide(transaction("c", 10 * MINUTE - LATENESS, 700), soon()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_fails_is_an_error_and_the_retry_commits_the_same_decision() {
+    let house = house().await;
+    house.log.set_mood(Mood::Failing);
+    let failed = house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap_err();
+    assert!(matches!(failed, EngineError::Unavailable { .. }), "{failed}");
+    assert!(!house.engine.not_ready().is_empty() && house.log.is_empty());
+    // Were it scored again, the score would be asked for again.
+    house.model.set(Scores::Full);
+    house.log.set_mood(Mood::Well);
+    let answer = house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert_eq!((answer.decision.score, answer.decision.kind), (Some(0.007), DecisionKind::Full));
+    assert_eq!((house.model.calls.load(Ordering::SeqCst), house.log.len()), (1, 1));
+    house.model.set(Scores::Amount);
+    assert_eq!(count_seen_by(&house, "b", 1).await, 2);
+}
+
+#[tokio::test]
+async fn a_log_that_is_silent_holds_nobody_beyond_the_deadline() {
+    let house = house().await;
+    house.log.set_mood(Mood::Silent);
+    let begun = Instant::now();
+    let failed = house.engine.decide(transaction("a", 0, 700), received(Duration::from_millis(50))).await.unwrap_err();
+    assert!(matches!(failed, EngineError::Deadline(_)) && begun.elapsed() < Duration::from_secs(2));
+    let label =
+        Label { transaction_id: "a".into(), is_fraud: true, labelled_at: Millis(START), source: "review".into() };
+    assert!(matches!(house.engine.label(label).await, Err(EngineError::Unavailable { .. })));
+    assert!(matches!(house.engine.decision("zzz", None).await, Err(EngineError::Unavailable { .. })));
+    house.log.set_mood(Mood::Well);
+    let answer = house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert!(answer.repeated && house.log.len() == 1);
+}
+
+#[tokio::test]
+async fn the_index_answers_where_neither_cache_nor_log_does() {
+    let house = house_of(|parts| parts.limits.cache = 0).await;
+    house.engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
+    house.log.set_mood(Mood::Failing);
+    let answer = house.engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
+    let decision = &answer.decision;
+    assert!(answer.repeated && decision.flagged && decision.degraded && decision.score == Some(0.9));
+    assert_eq!((decision.reasons[0].code.as_str(), decision.model_version.as_str()), ("record_unavailable", "1"));
+}
+
+#[tokio::test]
+async fn a_fallback_is_answered_in_time_and_becomes_a_full_decision() {
+    let house = house().await;
+    house.model.set(Scores::Never);
+    let answer = house.engine.decide(transaction("a", 0, 700), received(Duration::from_millis(60))).await.unwrap();
+    let decision = &answer.decision;
+    assert_eq!((decision.kind, decision.revision, decision.score), (DecisionKind::Fallback, None, None));
+    assert_eq!(decision.reasons[0].code, "deadline");
+    assert_eq!((house.log.decided(), house.log.fallbacks().len()), (0, 1));
+    assert_eq!(house.engine.decision("a", None).await.unwrap().unwrap().kind, DecisionKind::Fallback);
+    house.model.set(Scores::Amount);
+    let full = house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert_eq!((full.decision.revision, full.decision.score), (Some(0), Some(0.007)));
+    assert_eq!(count_seen_by(&house, "b", 1).await, 2);
+}
+
+#[tokio::test]
+async fn the_policy_decides_by_cause() {
+    let house = house_of(|parts| {
+        parts.policy.overload = OnFallback::FailClosed;
+        parts.policy.deadline = OnFallback::Refuse;
+    })
+    .await;
+    house.model.set(Scores::Full);
+    assert!(house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap().decision.flagged);
+    house.model.set(Scores::Never);
+    let refused = house.engine.decide(transaction("b", 0, 700), received(Duration::from_millis(30))).await;
+    assert!(matches!(refused, Err(EngineError::Deadline(_))));
+}
+
+#[tokio::test]
+async fn the_background_queue_decides_what_the_log_holds_undecided() {
+    let log = Arc::new(MemoryLog::new());
+    let without = Engine::new(parts(log.clone(), None)).unwrap();
+    without.rebuild().await.unwrap();
+    let answer = without.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert_eq!(answer.decision.reasons[0].code, "no_model");
+    assert!(without.not_ready().iter().any(|reason| reason.contains("model")));
+    drop(without);
+
+    let with = Engine::new(parts(log.clone(), Some(model()))).unwrap();
+    with.rebuild().await.unwrap();
+    for _ in 0..1_000 {
+        if log.decided() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let full = with.decision("a", Some(0)).await.unwrap().unwrap();
+    assert_eq!((full.source, full.score), (Source::Background, Some(0.007)));
+    let again = with.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert!(again.repeated && again.decision.kind == DecisionKind::Full);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nothing_half_done() {
+    let house = house().await;
+    house.model.set(Scores::Never);
+    let call = house.engine.decide(transaction("a", 0, 700), soon());
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
+    assert_eq!(house.engine.gauges().open, 1);
+    house.model.set(Scores::Amount);
+    let answer = house.engine.decide(transaction("a", 0, 700), received(Duration::from_secs(20))).await.unwrap();
+    assert_eq!(answer.decision.score, Some(0.007));
+    assert_eq!(count_seen_by(&house, "b", 1).await, 2);
+}
+
+#[tokio::test]
+async fn what_is_open_is_bounded() {
+    let house = house_of(|parts| parts.limits.max_open = 3).await;
+    house.log.set_mood(Mood::Failing);
+    for number in 0..3 {
+        drop(house.engine.decide(transaction(&format!("n{number}"), 0, 700), soon()).await.unwrap_err());
+    }
+    let refused = house.engine.decide(transaction("more", 0, 700), soon()).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Overloaded { .. }), "{refused}");
+    assert_eq!((house.engine.gauges().open, house.engine.gauges().ids), (3, 3));
+}
+
+#[tokio::test]
+async fn labels_count_once_before_and_after_their_transaction() {
+    let house = house().await;
+    let label = |id: &str, at| Label {
+        transaction_id: id.into(),
+        is_fraud: true,
+        labelled_at: Millis(START + at),
+        source: "chargeback".into(),
+    };
+    assert_eq!(house.engine.label(label("a", 1)).await.unwrap(), LabelOutcome::Waiting);
+    assert_eq!(house.engine.label(label("a", 1)).await.unwrap(), LabelOutcome::Repeated);
+    house.engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    house.engine.decide(transaction("b", 1_000, 700), soon()).await.unwrap();
+    assert_eq!(house.engine.label(label("b", 2_000)).await.unwrap(), LabelOutcome::Recorded);
+    assert_eq!(house.engine.gauges().waiting_labels, 0);
+    let share = |document: Value| document["terminal_fraud_share_1d"].as_f64().unwrap();
+    // The share looks back from the catalogue's delay of seven days.
+    let week = 7 * 24 * HOUR;
+    house.engine.decide(transaction("c", week + 2_000, 700), soon()).await.unwrap();
+    assert_eq!(share(house.engine.features("c").await.unwrap().unwrap()), 1.0);
+
+    // The same after a restart.
+    let parts = parts(house.log.clone(), Some(house.model.clone()));
+    let again = Engine::new(parts).unwrap();
+    let rebuilt = again.rebuild().await.unwrap();
+    assert_eq!((rebuilt.transactions, rebuilt.labels), (3, 2));
+    again.decide(transaction("d", week + 3_000, 700), soon()).await.unwrap();
+    assert_eq!(share(again.features("d").await.unwrap().unwrap()), 1.0);
+    assert!(again.decide(transaction("c", week + 2_000, 700), soon()).await.unwrap().repeated);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_ready_or_is_closing_takes_nothing() {
+    let (log, model) = (Arc::new(MemoryLog::new()), model());
+    let engine = Engine::new(parts(log.clone(), Some(model))).unwrap();
+    let early = engine.decide(transaction("a", 0, 700), soon()).await;
+    assert!(matches!(early, Err(EngineError::Unavailable { .. })) && !engine.not_ready().is_empty());
+    engine.rebuild().await.unwrap();
+    assert_eq!(engine.not_ready(), Vec::<String>::new());
+    engine.decide(transaction("a", 0, 700), soon()).await.unwrap();
+    assert!(engine.shutdown(Duration::from_secs(5)).await);
+    let late = engine.decide(transaction("b", 0, 700), soon()).await;
+    assert!(matches!(late, Err(EngineError::Unavailable { .. })) && log.len() == 1);
+}
+
+#[tokio::test]
+async fn a_sqlite_log_brings_decisions_over_a_restart() {
+    for durability in [Durability::Committed, Durability::Queued] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::at(folder.path().join("assay.db"), durability);
+        let open = || {
+            let log: Arc<dyn assay::engine::ports::Log> = Arc::new(SqliteLog::open(&options).unwrap());
+            Engine::new(EngineParts { durability, ..parts(log, Some(model())) }).unwrap()
+        };
+        let engine = open();
+        engine.rebuild().await.unwrap();
+        let first = engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
+        let features = engine.features("a").await.unwrap().unwrap();
+        assert_eq!(features["amount"], 900.0);
+        assert!(engine.shutdown(Duration::from_secs(10)).await);
+        drop(engine);
+        let engine = open();
+        assert_eq!(engine.rebuild().await.unwrap().transactions, 1);
+        let again = engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
+        assert!(again.repeated && again.decision == first.decision);
+        engine.shutdown(Duration::from_secs(10)).await;
+    }
+}
