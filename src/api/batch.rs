@@ -81,10 +81,14 @@ impl Batch {
                 .map(|line| bytes.slice_ref(line))
                 .collect(),
             Format::Json => {
-                let not_json = |error: serde_json::Error| Problem::new(ProblemCode::NotJson, format!("must be JSON: {error}"));
+                let not_json =
+                    |error: serde_json::Error| Problem::new(ProblemCode::NotJson, format!("must be JSON: {error}"));
                 if bytes.trim_ascii_start().first() != Some(&b'[') {
                     serde_json::from_slice::<&RawValue>(bytes).map_err(not_json)?;
-                    return Err(Problem::new(ProblemCode::WrongType, "must be an array, or lines with Content-Type application/x-ndjson"));
+                    return Err(Problem::new(
+                        ProblemCode::WrongType,
+                        "must be an array, or lines with Content-Type application/x-ndjson",
+                    ));
                 }
                 let raw: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(not_json)?;
                 raw.into_iter().map(|item| bytes.slice_ref(item.get().as_bytes())).collect()
@@ -143,7 +147,8 @@ impl Answers {
                         Ok(Err(problem)) => text.extend_from_slice(&self.problem(&problem, index)),
                         Err(_panic) => {
                             tracing::error!(request_id = self.arrival.id(), index, "an item's handler panicked");
-                            let problem = Problem::new(ProblemCode::Internal, "a defect in the server; its log says more");
+                            let problem =
+                                Problem::new(ProblemCode::Internal, "a defect in the server; its log says more");
                             text.extend_from_slice(&self.problem(&problem, index));
                         }
                     }

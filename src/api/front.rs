@@ -83,7 +83,8 @@ impl Front {
     /// # Errors
     /// None: the type is what hyper wants.
     pub async fn answer(mut self, request: Request<Body>) -> Result<Response, Infallible> {
-        let arrival = Arrival { now: SystemClock.now(), at: Instant::now(), id: self.shared.request_id(request.headers()) };
+        let arrival =
+            Arrival { now: SystemClock.now(), at: Instant::now(), id: self.shared.request_id(request.headers()) };
         let route = route_of(request.uri().path());
         let shared = Arc::clone(&self.shared);
         let response = match shared.admit(route) {
@@ -125,7 +126,8 @@ impl Shared {
         self.metrics.http_in_flight.add((), 1);
         let admitted = InFlight(self);
         if before >= self.most && route != Route::Operation {
-            let rule = format!("{} requests are being answered, the most of server.max_in_flight; try again", self.most);
+            let rule =
+                format!("{} requests are being answered, the most of server.max_in_flight; try again", self.most);
             return Err(Problem::new(ProblemCode::Overloaded, rule).retry_after(Duration::from_secs(1)));
         }
         Ok(admitted)
@@ -186,7 +188,11 @@ mod tests {
 
     fn front(most: usize) -> (Front, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let fall = || async { if Instant::now() < Instant::now() + Duration::from_secs(1) { panic!("on purpose") } };
+        let fall = || async {
+            if Instant::now() < Instant::now() + Duration::from_secs(1) {
+                panic!("on purpose")
+            }
+        };
         let router = Router::new().route("/fall", get(fall)).route("/metrics", get(|| async { "fine" }));
         (Front::new(router, Arc::clone(&metrics), most), metrics)
     }

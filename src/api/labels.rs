@@ -8,12 +8,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Api;
 use super::batch::{Answers, Batch};
 use super::body::{self, BodyLimits};
 use super::front::Arrival;
 use super::predict::{json, no_arrival};
 use super::problem::Problem;
-use super::Api;
 use crate::base::clock::Millis;
 use crate::engine::{Label, LabelOutcome};
 use crate::ops::metrics::ProblemCode;
@@ -158,7 +158,10 @@ mod tests {
     fn labels_are_read_in_both_notations_of_time() {
         let written = br#"{"transaction_id":"t-1","is_fraud":true,"labelled_at":"2026-01-31T12:00:00+01:00","source":"chargeback","more":1}"#;
         let label = read(written, None).unwrap();
-        assert_eq!((label.transaction_id.as_str(), label.is_fraud, label.labelled_at), ("t-1", true, Millis(1_769_857_200_000)));
+        assert_eq!(
+            (label.transaction_id.as_str(), label.is_fraud, label.labelled_at),
+            ("t-1", true, Millis(1_769_857_200_000))
+        );
         let written = br#"{"transaction_id":"t-1","is_fraud":false,"labelled_at":1769857200000,"source":"review"}"#;
         assert_eq!(read(written, Some(Millis(1_769_857_200_000))).unwrap().labelled_at, label.labelled_at);
         assert_eq!(read(written, Some(Millis(1_769_857_199_999))).unwrap_err().code(), ProblemCode::TooFarAhead);
@@ -168,7 +171,8 @@ mod tests {
     fn each_rule_has_its_code() {
         let long = "x".repeat(65);
         let with = |key: &str, value: &str| {
-            let mut fields = vec![("transaction_id", "\"t\""), ("is_fraud", "true"), ("labelled_at", "1"), ("source", "\"review\"")];
+            let mut fields =
+                vec![("transaction_id", "\"t\""), ("is_fraud", "true"), ("labelled_at", "1"), ("source", "\"review\"")];
             fields.iter_mut().filter(|(name, _)| *name == key).for_each(|field| field.1 = value);
             let members: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             read(format!("{{{}}}", members.join(",")).as_bytes(), None).map_err(|problem| problem.code())

@@ -24,7 +24,11 @@ pub(super) async fn live() -> Response {
 /// `GET /health/ready`: 200 when requests should come here, else 503 and why not.
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let reasons = api.not_ready();
-    if reasons.is_empty() { Ok(json(b"{\"status\":\"ready\"}".to_vec())) } else { Err(api.unavailable(reasons.join("; "))) }
+    if reasons.is_empty() {
+        Ok(json(b"{\"status\":\"ready\"}".to_vec()))
+    } else {
+        Err(api.unavailable(reasons.join("; ")))
+    }
 }
 
 /// `GET /metrics`.

@@ -61,7 +61,8 @@ pub(super) async fn decide(api: &Api, bytes: &[u8], asked: Asked<'_>) -> Result<
 /// The decision, and whether it is an earlier one, as one JSON object.
 fn write(answer: &Answer) -> Result<Vec<u8>, Problem> {
     let mut text = Vec::with_capacity(1_024);
-    serde_json::to_writer(&mut text, &*answer.decision).map_err(|error| defect("a decision cannot be written", &error))?;
+    serde_json::to_writer(&mut text, &*answer.decision)
+        .map_err(|error| defect("a decision cannot be written", &error))?;
     add_member(&mut text, "repeated", if answer.repeated { b"true" } else { b"false" });
     Ok(text)
 }

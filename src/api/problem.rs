@@ -260,14 +260,18 @@ impl From<EngineError> for Problem {
         match error {
             EngineError::Rejected(rejection) => rejection.into(),
             EngineError::Overloaded { reason, retry_after } => {
-                Self::new(ProblemCode::Overloaded, format!("{reason}; try again in {retry_after:?}")).retry_after(retry_after)
+                Self::new(ProblemCode::Overloaded, format!("{reason}; try again in {retry_after:?}"))
+                    .retry_after(retry_after)
             }
             EngineError::Unavailable { reason, retry_after } => {
-                Self::new(ProblemCode::Unavailable, format!("{reason}; try again in {retry_after:?}")).retry_after(retry_after)
+                Self::new(ProblemCode::Unavailable, format!("{reason}; try again in {retry_after:?}"))
+                    .retry_after(retry_after)
             }
             EngineError::Deadline(deadline) => Self::new(
                 ProblemCode::Deadline,
-                format!("no decision within {deadline:?}; the transaction is decided later, ask GET /decisions/{{transaction_id}}"),
+                format!(
+                    "no decision within {deadline:?}; the transaction is decided later, ask GET /decisions/{{transaction_id}}"
+                ),
             ),
             EngineError::Internal(message) => {
                 tracing::error!(message, "a defect");
@@ -329,7 +333,8 @@ mod tests {
 
     #[test]
     fn retry_after_is_in_whole_seconds_rounded_up() {
-        let answer = Problem::new(ProblemCode::Overloaded, "busy").retry_after(Duration::from_millis(1_200)).answer("x");
+        let answer =
+            Problem::new(ProblemCode::Overloaded, "busy").retry_after(Duration::from_millis(1_200)).answer("x");
         assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(answer.headers().get(header::RETRY_AFTER).unwrap(), "2");
     }

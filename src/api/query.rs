@@ -17,14 +17,12 @@ pub(super) fn deadline(headers: &HeaderMap, default: Duration) -> Result<Duratio
     let Some(value) = headers.get(DEADLINE) else { return Ok(default) };
     let text = value.to_str().unwrap_or_default();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|wait| digits && (1..=MAX_DEADLINE).contains(wait))
-        .map(Duration::from_millis)
-        .ok_or_else(|| {
+    text.parse().ok().filter(|wait| digits && (1..=MAX_DEADLINE).contains(wait)).map(Duration::from_millis).ok_or_else(
+        || {
             let rule = format!("must be a whole number of milliseconds from 1 to {MAX_DEADLINE}");
             Problem::new(ProblemCode::BadDeadline, rule).about("Assay-Deadline-Ms", Some(text))
-        })
+        },
+    )
 }
 
 /// The pairs of a query; a key that is not in `known`, or stands twice, is refused.

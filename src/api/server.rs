@@ -101,9 +101,8 @@ async fn connection(stream: TcpStream, front: Front, head_timeout: Duration, shu
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        front.clone().answer(request.map(Body::new))
-    });
+    let service =
+        service_fn(move |request: hyper::Request<hyper::body::Incoming>| front.clone().answer(request.map(Body::new)));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)

@@ -35,7 +35,9 @@ fn parse(text: &str) -> Option<HashKey> {
 
 fn make(path: &Path) -> anyhow::Result<HashKey> {
     let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)).context("the kernel gives no random bytes")?;
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("the kernel gives no random bytes")?;
     if bytes == [0; 16] {
         bail!("the kernel gives no random bytes");
     }
@@ -76,7 +78,8 @@ mod tests {
 
     #[test]
     fn the_configured_key_wins() {
-        let config = Config::parse("[history]\nhash_key = \"000102030405060708090a0b0c0d0e0f\"", std::iter::empty()).unwrap();
+        let config =
+            Config::parse("[history]\nhash_key = \"000102030405060708090a0b0c0d0e0f\"", std::iter::empty()).unwrap();
         let expected = HashKey::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         assert!(hash_key(&config.history).unwrap() == expected);
     }

@@ -153,7 +153,8 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
     let rates = match &config.money.rates {
         None => Rates::of_base(base),
         Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("money.rates {} cannot be read", path.display()))?;
+            let text =
+                fs::read_to_string(path).with_context(|| format!("money.rates {} cannot be read", path.display()))?;
             Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
         }
     };
@@ -217,7 +218,8 @@ fn load_model(config: &Config, directory: &PathBuf) -> anyhow::Result<Model> {
 
 fn limits(config: &Config) -> anyhow::Result<api::Limits> {
     let server = &config.server;
-    let bytes = |key: &str, size: Bytes| usize::try_from(size.0).with_context(|| format!("{key} is beyond this machine"));
+    let bytes =
+        |key: &str, size: Bytes| usize::try_from(size.0).with_context(|| format!("{key} is beyond this machine"));
     let body = bytes("server.max_body", server.max_body)?;
     Ok(api::Limits {
         body,

@@ -318,7 +318,11 @@ impl Model {
             max_batch: reader.take_in("model.max_batch", 64, 1..=4_096),
             max_queue: reader.take_in("model.max_queue", 4_096, 1..=1_000_000),
             reasons: reader.take_in("model.reasons", 3, 0..=32),
-            explain_wait: reader.take_in("model.explain_wait", Duration::from_millis(5), Duration::ZERO..=Duration::from_secs(1)),
+            explain_wait: reader.take_in(
+                "model.explain_wait",
+                Duration::from_millis(5),
+                Duration::ZERO..=Duration::from_secs(1),
+            ),
         }
     }
 }
@@ -332,7 +336,11 @@ impl Store {
             max_open: reader.take_in("store.max_open", 65_536, 1..=10_000_000),
             max_background: reader.take_in("store.max_background", 16_384, 1..=10_000_000),
             cached_decisions: reader.take_in("store.cached_decisions", 65_536, 0..=100_000_000),
-            wait: reader.take_in("store.wait", Duration::from_secs(2), Duration::from_millis(1)..=Duration::from_secs(60)),
+            wait: reader.take_in(
+                "store.wait",
+                Duration::from_secs(2),
+                Duration::from_millis(1)..=Duration::from_secs(60),
+            ),
         }
     }
 }
