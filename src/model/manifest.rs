@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
-/// The manifest's keys as they stand in the file; docs/MODELS.md tells them.
+/// The keys as they stand in the file; `models/train/document.py` writes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {

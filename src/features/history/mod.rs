@@ -17,6 +17,7 @@ mod tests;
 mod ties;
 mod tiles;
 
+use super::catalogue::EntityReads;
 use super::encode::encode;
 use super::{Catalogue, Event, EventLabel, Plan, Rows};
 use crate::base::clock::Millis;
@@ -121,25 +122,47 @@ impl History {
         self.scratch = scratch;
     }
 
-    /// Inserts without reading: rebuilding.
+    /// Inserts one event without reading: rebuilding.
     pub fn insert(&mut self, event: &Event<'_>) {
-        let events = std::slice::from_ref(event);
+        self.insert_all(std::slice::from_ref(event));
+    }
+
+    /// Inserts events without reading.
+    pub fn insert_all(&mut self, events: &[Event<'_>]) {
         self.advance(events);
-        let mut none = Readings::default();
-        for entities in &mut self.entities {
-            entities.observe(&self.options.key, events, None, &mut none.values, &mut none.known);
+        let key = self.options.key;
+        let insert = |entities: &mut Entities| {
+            let mut none = Readings::default();
+            entities.observe(&key, events, None, &mut none.values, &mut none.known);
+        };
+        if events.len() < PARALLEL {
+            self.entities.iter_mut().for_each(insert);
+        } else {
+            std::thread::scope(|scope| {
+                for entities in &mut self.entities {
+                    scope.spawn(move || insert(entities));
+                }
+            });
         }
     }
 
     /// Reads `plan` as of `events`, inserting nothing: the complete features of events that are in history.
     pub fn read(&self, events: &[Event<'_>], plan: &Plan, rows: &mut Rows) {
-        let mut all = Vec::with_capacity(plan.entities.len());
-        for reads in &plan.entities {
-            let mut readings = Readings::default();
+        let mut all: Vec<Readings> = plan.entities.iter().map(|_| Readings::default()).collect();
+        let work = plan.entities.iter().zip(&mut all);
+        let read = |reads: &EntityReads, readings: &mut Readings| {
             if let Some(entities) = self.entities.get(reads.place) {
                 entities.read(&self.options.key, events, reads, &mut readings.values, &mut readings.known);
             }
-            all.push(readings);
+        };
+        if events.len() < PARALLEL {
+            work.for_each(|(reads, readings)| read(reads, readings));
+        } else {
+            std::thread::scope(|scope| {
+                for (reads, readings) in work {
+                    scope.spawn(move || read(reads, readings));
+                }
+            });
         }
         encode(plan, events, &all, self.customers(plan), rows);
     }
