@@ -1,6 +1,9 @@
 //! The command line: one file a command. `anyhow` may be used from here on outwards.
 
 mod check_config;
+mod features;
+mod offline;
+mod score;
 mod serve;
 
 use std::process::ExitCode;
@@ -27,6 +30,8 @@ enum Command {
     Serve(serve::Serve),
     /// Print the configuration that is in force, or everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
+    Features(features::Features),
+    Score(score::Score),
 }
 
 /// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 1 anything
@@ -36,11 +41,18 @@ pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("assay: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Says what was done, on standard error: standard output is for results.
+fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Says every fault on standard error, one a line.

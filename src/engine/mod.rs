@@ -8,6 +8,7 @@
 
 mod active;
 mod background;
+mod copies;
 mod core;
 mod fingerprint;
 mod ids;
@@ -33,6 +34,8 @@ use self::core::{Core, of_log, unavailable};
 use self::labels::Waiting;
 use self::ledger::Ledger;
 use self::ports::{Entry, Gauges, Log, Observer, Scorer};
+pub use self::copies::Copies;
+pub use self::ports::event_label;
 pub use self::rebuild::Rebuilt;
 use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;
