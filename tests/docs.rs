@@ -50,7 +50,12 @@ fn config_md_has_every_key_with_its_default_and_the_shipped_meaning() {
     assert_eq!(told, expected);
     let spoken = shipped.lines().filter_map(|line| line.strip_prefix("# ")).collect::<Vec<_>>().join(" ");
     for row in &documented {
-        assert!(!row[2].is_empty() && spoken.contains(&row[2]), "{}: {:?} is not what the shipped file says", row[0], row[2]);
+        assert!(
+            !row[2].is_empty() && spoken.contains(&row[2]),
+            "{}: {:?} is not what the shipped file says",
+            row[0],
+            row[2]
+        );
     }
 }
 
@@ -58,7 +63,8 @@ fn config_md_has_every_key_with_its_default_and_the_shipped_meaning() {
 fn metrics_md_is_the_table() {
     let text = read("docs/METRICS.md");
     let documented = rows(&text);
-    let told: Vec<_> = documented.iter().filter(|row| row[0].starts_with("assay_") && row.len() == 4).cloned().collect();
+    let told: Vec<_> =
+        documented.iter().filter(|row| row[0].starts_with("assay_") && row.len() == 4).cloned().collect();
     let expected: Vec<Vec<String>> = TABLE
         .iter()
         .map(|entry| {

@@ -110,7 +110,12 @@ impl Features {
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;
-        super::say(&format!("{} rows written to {}, {} refused", summary.rows, self.output.display(), summary.rejected));
+        super::say(&format!(
+            "{} rows written to {}, {} refused",
+            summary.rows,
+            self.output.display(),
+            summary.rejected
+        ));
         Ok(())
     }
 }

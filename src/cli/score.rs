@@ -64,7 +64,8 @@ impl Score {
             let flags: Vec<_> = scores.iter().map(|score| Some(*score >= threshold)).collect();
             flagged += flags.iter().filter(|flag| **flag == Some(true)).count();
             let versions = vec![Some(version.clone()); scores.len()];
-            let columns = vec![ids(&chunk.transactions), Column::Single(scores), Column::Flag(flags), Column::Text(versions)];
+            let columns =
+                vec![ids(&chunk.transactions), Column::Single(scores), Column::Flag(flags), Column::Text(versions)];
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;

@@ -78,11 +78,8 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_own_answer() {
-        let policy = Policy {
-            deadline: OnFallback::FailOpen,
-            overload: OnFallback::FailClosed,
-            no_model: OnFallback::Refuse,
-        };
+        let policy =
+            Policy { deadline: OnFallback::FailOpen, overload: OnFallback::FailClosed, no_model: OnFallback::Refuse };
         assert_eq!(FallbackCause::ALL.map(|cause| policy.flags(cause)), [Some(false), Some(true), None]);
     }
 }

@@ -47,6 +47,7 @@ mod tests {
             card_id: None,
             device_id: None,
             is_fraud: None,
+            extra: Vec::new(),
         };
         let with = |change: Change| {
             let mut other = transaction.clone();

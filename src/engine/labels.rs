@@ -9,36 +9,13 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::fingerprint::id_of;
-use super::ports::{Entry, Scorer};
+use super::ports::{Entry, Scorer, event_label};
 use super::{EngineError, Label, LabelOutcome};
 use crate::base::clock::{HOUR, Millis};
-use crate::features::EventLabel;
 use crate::transaction::Transaction;
 
 /// How often a label looks again for a transaction that left `open` for the log meanwhile.
 const LOOKS: usize = 3;
-
-/// The verdict with the entities it counts for.
-pub(super) fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
-    let optional = [
-        ("merchant_id", &transaction.merchant_id),
-        ("product_id", &transaction.product_id),
-        ("card_id", &transaction.card_id),
-        ("device_id", &transaction.device_id),
-    ];
-    let mut entities = vec![
-        ("customer_id", transaction.customer_id.to_string()),
-        ("terminal_id", transaction.terminal_id.to_string()),
-    ];
-    entities.extend(optional.into_iter().filter_map(|(field, id)| Some((field, id.as_ref()?.to_string()))));
-    EventLabel {
-        transaction_id: label.transaction_id.clone(),
-        occurred_at: transaction.occurred_at,
-        entities,
-        is_fraud: label.is_fraud,
-        labelled_at: label.labelled_at,
-    }
-}
 
 /// Labels whose transaction has not come.
 #[derive(Debug)]

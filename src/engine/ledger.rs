@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use super::active::Active;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
-use super::labels::{Waiting, event_label};
-use super::ports::Record;
+use super::labels::Waiting;
+use super::ports::{Record, event_label};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::base::money::BaseAmount;
@@ -185,9 +185,9 @@ impl<S> Ledger<S> {
         }
         let known = matches!(asked, Asked::Undecided(_)) || self.ids.get(arrival.marked.id).is_some();
         let base = if let Asked::Undecided(base) = asked { base } else { arrival.base };
-        let observed = if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
-        let open =
-            Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
+        let observed =
+            if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
+        let open = Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
         self.open.insert(transaction_id.clone(), open);
         if known { Found::Undecided(base, observed) } else { Found::New(observed) }
     }
@@ -224,7 +224,12 @@ impl<S> Ledger<S> {
             self.taken(active)
         } else {
             self.history.insert(&event);
-            Observed { active: Arc::clone(active), values: Vec::new(), marks: Marks::default(), incomplete: self.incomplete }
+            Observed {
+                active: Arc::clone(active),
+                values: Vec::new(),
+                marks: Marks::default(),
+                incomplete: self.incomplete,
+            }
         };
         for label in self.waiting.take(&arrival.transaction.transaction_id) {
             self.history.label(&event_label(&arrival.transaction, &label));

@@ -178,7 +178,8 @@ async fn earlier<S: Scorer>(
 
 fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
     let model = core.ledger().model(seen.model);
-    let named = |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
+    let named =
+        |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
     Arc::new(Decision {
         transaction_id: arrival.transaction.transaction_id.to_string(),
         kind: DecisionKind::Full,
@@ -337,7 +338,8 @@ pub(super) async fn commit<S: Scorer>(
             let wait = core.limits.store_wait;
             let found = timeout(wait, core.log.find(&transaction.transaction_id)).await;
             let stored = found.unwrap_or(Err(LogError::Late(wait))).map_err(of_log)?;
-            let first = stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
+            let first =
+                stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
             Ok(Answer { decision: Arc::new(first), repeated: true })
         }
     }

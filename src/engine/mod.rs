@@ -30,12 +30,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::active::{Active, Chosen};
+pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
 use self::labels::Waiting;
 use self::ledger::Ledger;
-use self::ports::{Entry, Gauges, Log, Observer, Scorer};
-pub use self::copies::Copies;
 pub use self::ports::event_label;
+use self::ports::{Entry, Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
 use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
 use super::{Label, LabelOutcome};
@@ -43,15 +44,41 @@ pub struct Features {
     pub values: Vec<f64>,
 }
 
-impl Features {
-    /// The stored document: `{"name": value, …}`, integers without a fraction.
-    #[must_use]
-    pub fn document(&self) -> serde_json::Value {
-        let number = |column: &Column, value: f64| {
-            if column.integer { serde_json::Value::from(value as i64) } else { serde_json::Value::from(value) }
-        };
-        let pairs = self.columns.iter().zip(&self.values);
-        serde_json::Value::Object(pairs.map(|(column, &value)| (column.name.clone(), number(column, value))).collect())
+/// The stored document: `{"name": value, …}` in the columns' order, integers without a fraction.
+impl Serialize for Features {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_map(Some(self.columns.len()))?;
+        for (column, value) in self.columns.iter().zip(&self.values) {
+            if column.integer {
+                document.serialize_entry(&column.name, &(*value as i64))?;
+            } else {
+                document.serialize_entry(&column.name, value)?;
+            }
+        }
+        document.end()
+    }
+}
+
+/// The verdict with the entities it counts for.
+#[must_use]
+pub fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
+    let optional = [
+        ("merchant_id", &transaction.merchant_id),
+        ("product_id", &transaction.product_id),
+        ("card_id", &transaction.card_id),
+        ("device_id", &transaction.device_id),
+    ];
+    let mut entities = vec![
+        ("customer_id", transaction.customer_id.to_string()),
+        ("terminal_id", transaction.terminal_id.to_string()),
+    ];
+    entities.extend(optional.into_iter().filter_map(|(field, id)| Some((field, id.as_ref()?.to_string()))));
+    EventLabel {
+        transaction_id: label.transaction_id.clone(),
+        occurred_at: transaction.occurred_at,
+        entities,
+        is_fraud: label.is_fraud,
+        labelled_at: label.labelled_at,
     }
 }
 

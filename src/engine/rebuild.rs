@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::Label;
 use super::core::Core;
 use super::ledger::{Ledger, Marked};
 use super::ports::{LogError, Replayed, Scorer, Sink};
-use super::Label;
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::features::{Event, EventLabel};
@@ -25,11 +25,7 @@ pub struct Rebuilt {
 }
 
 /// Reads the log into `ledger`. Blocking.
-pub(super) fn rebuild<S: Scorer>(
-    core: &Core<S>,
-    ledger: &mut Ledger<S>,
-    retention: i64,
-) -> Result<Rebuilt, LogError> {
+pub(super) fn rebuild<S: Scorer>(core: &Core<S>, ledger: &mut Ledger<S>, retention: i64) -> Result<Rebuilt, LogError> {
     let started = Instant::now();
     let mut rebuilt = Rebuilt::default();
     if let Some(newest) = core.log.newest()? {

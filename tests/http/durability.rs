@@ -115,11 +115,14 @@ fn a_second_signal_ends_at_once() {
     let mut server = Server::start(folder.path(), &[]);
     // A request that never ends holds up the orderly end.
     let mut slow = server.client();
-    slow.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n").unwrap();
+    slow.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n")
+        .unwrap();
     assert_eq!(server.client().get("/health/live").status, 200);
     server.signal("INT");
     // New connections are refused once the first signal is seen.
-    while Client::connect(&server.address).is_ok_and(|mut client| client.request("GET", "/health/live", &[], b"").is_ok()) {}
+    while Client::connect(&server.address)
+        .is_ok_and(|mut client| client.request("GET", "/health/live", &[], b"").is_ok())
+    {}
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(130));
 }

@@ -32,7 +32,10 @@ fn every_address_answers() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let decision = answer.json();
-    assert_eq!((&decision["kind"], &decision["revision"], &decision["repeated"]), (&json!("full"), &json!(0), &json!(false)));
+    assert_eq!(
+        (&decision["kind"], &decision["revision"], &decision["repeated"]),
+        (&json!("full"), &json!(0), &json!(false))
+    );
     let score = decision["score"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&score));
     assert_eq!(decision["flagged"], score >= decision["threshold"].as_f64().unwrap());
@@ -41,14 +44,19 @@ fn every_address_answers() {
     assert_eq!((&found["score"], &found["scored_at"]), (&decision["score"], &decision["scored_at"]));
     assert!(!found["features"].as_object().unwrap().is_empty());
     let model = client.get("/model").json();
-    assert_eq!((&model["model"], &model["model_version"], &model["model_sha256"]), (&decision["model"], &decision["model_version"], &decision["model_sha256"]));
+    assert_eq!(
+        (&model["model"], &model["model_version"], &model["model_sha256"]),
+        (&decision["model"], &decision["model_version"], &decision["model_sha256"])
+    );
     assert_eq!(client.get("/health/live").json()["status"], "live");
     assert_eq!(client.get("/health/ready").json()["status"], "ready");
     assert_eq!(client.get("/openapi.json").json()["openapi"], "3.1.0");
     assert!(client.get("/").text().contains("/predict/batch"));
     let metrics = client.get("/metrics");
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
-    for series in ["assay_decisions_total{kind=\"full\"} 1", "assay_ready_state 1", "assay_step_seconds_count{step=\"infer\"} 1"] {
+    for series in
+        ["assay_decisions_total{kind=\"full\"} 1", "assay_ready_state 1", "assay_step_seconds_count{step=\"infer\"} 1"]
+    {
         assert!(metrics.text().contains(series), "{series} in\n{}", metrics.text());
     }
 }
@@ -91,8 +99,14 @@ fn every_bad_input_is_answered_with_its_code() {
     let mut client = server.client();
     for case in &cases {
         let body = case["body"].as_str().unwrap();
-        let answer = client.request("POST", "/predict", &[("content-type", "application/json")], body.as_bytes()).unwrap();
-        expect(case["name"].as_str().unwrap(), &answer, case["status"].as_u64().unwrap(), case["code"].as_str().unwrap());
+        let answer =
+            client.request("POST", "/predict", &[("content-type", "application/json")], body.as_bytes()).unwrap();
+        expect(
+            case["name"].as_str().unwrap(),
+            &answer,
+            case["status"].as_u64().unwrap(),
+            case["code"].as_str().unwrap(),
+        );
     }
     // What depends on the clock, on what came before, or on major units.
     let with = |key: &str, value: Value| {
@@ -125,10 +139,34 @@ fn what_is_wrong_beside_the_body_has_its_code_too() {
     for (name, method, path, headers, body, status, code) in [
         ("route", "GET", "/nowhere", vec![], "", 404, "unknown_route"),
         ("method", "GET", "/predict", vec![], "", 405, "method_not_allowed"),
-        ("media type", "POST", "/predict", vec![("content-type", "text/csv")], body.as_str(), 415, "unsupported_media_type"),
-        ("lines to one", "POST", "/predict", vec![("content-type", "application/x-ndjson")], &body, 415, "unsupported_media_type"),
+        (
+            "media type",
+            "POST",
+            "/predict",
+            vec![("content-type", "text/csv")],
+            body.as_str(),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            "lines to one",
+            "POST",
+            "/predict",
+            vec![("content-type", "application/x-ndjson")],
+            &body,
+            415,
+            "unsupported_media_type",
+        ),
         ("deadline", "POST", "/predict", vec![json_type, ("assay-deadline-ms", "0")], &body, 400, "bad_deadline"),
-        ("long deadline", "POST", "/predict/batch", vec![json_type, ("assay-deadline-ms", "60001")], "[]", 400, "bad_deadline"),
+        (
+            "long deadline",
+            "POST",
+            "/predict/batch",
+            vec![json_type, ("assay-deadline-ms", "60001")],
+            "[]",
+            400,
+            "bad_deadline",
+        ),
         ("connector", "POST", "/predict?connector=none", vec![json_type], &body, 400, "bad_query"),
         ("query", "GET", "/decisions/tx-1?feature=true", vec![], "", 400, "bad_query"),
         ("revision", "GET", "/decisions/tx-1?revision=-1", vec![], "", 400, "bad_query"),
@@ -136,7 +174,15 @@ fn what_is_wrong_beside_the_body_has_its_code_too() {
         ("no array", "POST", "/predict/batch", vec![json_type], "{}", 422, "wrong_type"),
         ("cut array", "POST", "/predict/batch", vec![json_type], "[{}", 400, "not_json"),
         ("long batch", "POST", "/predict/batch", vec![json_type], "[1,2,3,4]", 413, "too_large"),
-        ("label", "POST", "/labels", vec![json_type], "{\"transaction_id\":\"t\",\"is_fraud\":true,\"labelled_at\":1,\"source\":\"two words\"}", 422, "bad_label"),
+        (
+            "label",
+            "POST",
+            "/labels",
+            vec![json_type],
+            "{\"transaction_id\":\"t\",\"is_fraud\":true,\"labelled_at\":1,\"source\":\"two words\"}",
+            422,
+            "bad_label",
+        ),
     ] {
         let answer = client.request(method, path, &headers, body.as_bytes()).unwrap();
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{name}: {}", answer.text());
@@ -172,7 +218,10 @@ fn batches_are_answered_in_order_item_by_item() {
             if [7, 9].contains(&place) {
                 assert_eq!((&answer["index"], &answer["status"]), (&json!(place), &json!(422)), "{answer}");
             } else {
-                assert_eq!((&answer["transaction_id"], &answer["kind"]), (&json!(format!("b-{place}")), &json!("full")));
+                assert_eq!(
+                    (&answer["transaction_id"], &answer["kind"]),
+                    (&json!(format!("b-{place}")), &json!("full"))
+                );
             }
         }
     };
@@ -180,7 +229,9 @@ fn batches_are_answered_in_order_item_by_item() {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     check(answer.json().as_array().unwrap());
     let lines: String = items.iter().map(|item| format!("{item}\n")).collect();
-    let answer = client.request("POST", "/predict/batch", &[("content-type", "application/x-ndjson")], lines.as_bytes()).unwrap();
+    let answer = client
+        .request("POST", "/predict/batch", &[("content-type", "application/x-ndjson")], lines.as_bytes())
+        .unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
     let answers: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     check(&answers);
@@ -200,8 +251,12 @@ fn labels_wait_for_their_transaction_and_are_taken_once() {
     assert_eq!(client.post("/predict", &transaction("tx-2")).status, 200);
     let both = client.post("/labels", &json!([label("tx-2", true), {"transaction_id": "tx-2"}]));
     let answers = both.json();
-    assert_eq!((&answers[0]["outcome"], &answers[1]["code"], &answers[1]["index"]), (&json!("recorded"), &json!("missing_field"), &json!(1)));
-    let ahead = json!({"transaction_id": "tx-2", "is_fraud": true, "labelled_at": now() + 86_400_000, "source": "review"});
+    assert_eq!(
+        (&answers[0]["outcome"], &answers[1]["code"], &answers[1]["index"]),
+        (&json!("recorded"), &json!("missing_field"), &json!(1))
+    );
+    let ahead =
+        json!({"transaction_id": "tx-2", "is_fraud": true, "labelled_at": now() + 86_400_000, "source": "review"});
     assert_eq!(client.post("/labels", &ahead).code(), "too_far_ahead");
 }
 
@@ -211,7 +266,8 @@ fn too_many_at_once_are_turned_away_with_a_time_to_return() {
     let server = Server::start(folder.path(), &["server.max_in_flight = 1"]);
     // A request whose body does not come holds the only place.
     let mut slow = server.client();
-    slow.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n").unwrap();
+    slow.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n")
+        .unwrap();
     let mut client = server.client();
     let mut answer = client.get("/model");
     for _ in 0..1_000 {
@@ -237,7 +293,8 @@ fn slow_clients_are_let_go() {
     // hyper closes, or answers 408 first.
     assert!(head.answer().map_or(true, |answer| answer.status == 408));
     let mut body = server.client();
-    body.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{").unwrap();
+    body.send(b"POST /predict HTTP/1.1\r\nhost: assay\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{")
+        .unwrap();
     let answer = body.answer().unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"));
     assert_eq!(server.client().get("/health/live").status, 200);
@@ -262,7 +319,12 @@ fn a_bad_configuration_and_a_busy_port_are_told_in_plain_words() {
     for command in ["serve", "check-config"] {
         let ended = server::run(&[command, "--config", bad.to_str().unwrap()]);
         assert_eq!(ended.status.code(), Some(64), "{ended:?}");
-        for part in ["3 faults", "server.listen = \"here\": must be", "server.listn = 1: no such key", "model.workers = 0: must be"] {
+        for part in [
+            "3 faults",
+            "server.listen = \"here\": must be",
+            "server.listn = 1: no such key",
+            "model.workers = 0: must be",
+        ] {
             assert!(ended.errors.contains(part), "{part} in {}", ended.errors);
         }
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray, cast::AsArray, types::{Float32Type, Float64Type, Int64Type, TimestampMillisecondType},
+    TimestampMillisecondArray,
+    cast::AsArray,
+    types::{Float32Type, Float64Type, Int64Type, TimestampMillisecondType},
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
@@ -94,8 +96,9 @@ impl Sink {
             let fields = self.names.iter().zip(&arrays);
             let nullable = |array: &ArrayRef| matches!(array.data_type(), DataType::Boolean) || array.null_count() > 0;
             let fields = fields.map(|(name, array)| {
-                let required = matches!(array.data_type(), DataType::Float64 | DataType::Float32 | DataType::Timestamp(..))
-                    || name == "transaction_id";
+                let required =
+                    matches!(array.data_type(), DataType::Float64 | DataType::Float32 | DataType::Timestamp(..))
+                        || name == "transaction_id";
                 Field::new(name, array.data_type().clone(), !required || nullable(array))
             });
             Arc::new(Schema::new(fields.collect::<Vec<_>>()))

@@ -114,7 +114,9 @@ impl Source {
                 }
             }
             Reader::Ndjson(reader, line) => {
-                while row < self.next + CHUNK as u64 && read_line(reader, line, self.limits.bytes).map_err(io(&self.path))? {
+                while row < self.next + CHUNK as u64
+                    && read_line(reader, line, self.limits.bytes).map_err(io(&self.path))?
+                {
                     if !line.trim_ascii().is_empty() {
                         take(row, read_json(line, &self.connector, &self.limits));
                     }

@@ -1,0 +1,99 @@
+//! Rows of SQLite to values and back.
+
+use compact_str::CompactString;
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+use crate::base::clock::Millis;
+use crate::base::money::{BaseAmount, Currency};
+use crate::decision::{Decision, DecisionKind, Source};
+use crate::engine::ports::Stored;
+use crate::store::{channel_of, quality_of};
+use crate::transaction::Transaction;
+
+/// The columns of [`transaction_of`], in its order: 0 to 13.
+pub(super) const TRANSACTION: &str = "transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency, \
+    base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id";
+
+/// The columns of [`decision_of`], in its order, after those of the transaction: 14 to 25.
+pub(super) const DECISION: &str = "revision, score, flagged, degraded, models.name, models.version, models.sha256, \
+    models.threshold, source, scored_at, took_micros, reasons";
+
+const SOURCES: [(Source, &str); 4] = [
+    (Source::Predict, "predict"),
+    (Source::Batch, "batch"),
+    (Source::File, "file"),
+    (Source::Background, "background"),
+];
+
+pub(super) fn source_text(source: Source) -> &'static str {
+    SOURCES.iter().find(|(known, _)| *known == source).map_or("background", |(_, text)| text)
+}
+
+/// A currency in column `index`.
+pub(super) fn currency_of(index: usize, code: &str) -> rusqlite::Result<Currency> {
+    Currency::parse(code).ok_or_else(|| unreadable(index, format!("{code:?} is no currency")))
+}
+
+/// A text of the column that does not say what it should.
+fn unreadable(index: usize, message: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, message.into())
+}
+
+pub(super) fn transaction_of(row: &Row<'_>) -> rusqlite::Result<(Transaction, BaseAmount)> {
+    let text = |index| -> rusqlite::Result<CompactString> { Ok(row.get_ref(index)?.as_str()?.into()) };
+    let optional = |index| -> rusqlite::Result<Option<CompactString>> {
+        Ok(row.get_ref(index)?.as_str_or_null()?.map(Into::into))
+    };
+    let transaction = Transaction {
+        transaction_id: text(0)?,
+        occurred_at: Millis(row.get(1)?),
+        customer_id: text(2)?,
+        terminal_id: text(3)?,
+        amount_minor: row.get(4)?,
+        currency: currency_of(5, row.get_ref(5)?.as_str()?)?,
+        merchant_id: optional(8)?,
+        product_id: optional(9)?,
+        country: optional(10)?,
+        channel: row.get_ref(11)?.as_str_or_null()?.and_then(channel_of),
+        card_id: optional(12)?,
+        device_id: optional(13)?,
+        is_fraud: None,
+        extra: Vec::new(),
+    };
+    Ok((transaction, BaseAmount { minor: row.get(6)?, rate: quality_of(row.get(7)?) }))
+}
+
+/// The full decision of a row with both column lists; `None` while it has none.
+pub(super) fn decision_of(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
+    let Some(revision) = row.get(14)? else { return Ok(None) };
+    let source: String = row.get(22)?;
+    let source = SOURCES.iter().find(|(_, text)| *text == source).map(|(known, _)| *known);
+    let reasons: String = row.get(25)?;
+    Ok(Some(Decision {
+        transaction_id: row.get(0)?,
+        kind: DecisionKind::Full,
+        revision: Some(revision),
+        score: Some(single(row.get(15)?)),
+        flagged: row.get(16)?,
+        degraded: row.get(17)?,
+        model: row.get(18)?,
+        model_version: row.get(19)?,
+        model_sha256: row.get(20)?,
+        threshold: Some(single(row.get(21)?)),
+        source: source.ok_or_else(|| unreadable(22, "no mouth of this name".to_owned()))?,
+        scored_at: Millis(row.get(23)?),
+        took_micros: u64::try_from(row.get::<_, i64>(24)?).unwrap_or(0),
+        reasons: serde_json::from_str(&reasons).map_err(|error| unreadable(25, error.to_string()))?,
+    }))
+}
+
+pub(super) fn stored_of(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let (transaction, base) = transaction_of(row)?;
+    Ok(Stored { transaction, base, decision: decision_of(row)? })
+}
+
+/// What was a 32-bit float when it was stored.
+pub(super) fn single(stored: f64) -> f32 {
+    stored as f32
+}

@@ -1,0 +1,102 @@
+//! The schema of the log and its migrations, by `PRAGMA user_version`.
+//!
+//! A migration is never changed once released: the next one is appended. A file of a later version is refused.
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// Migration n brings a file from version n to n + 1.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE models (
+    model_id    INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL,
+    version     TEXT NOT NULL,
+    sha256      TEXT NOT NULL,
+    threshold   REAL NOT NULL,
+    UNIQUE (name, version, sha256, threshold)
+) STRICT;
+
+-- Which model came into force when.
+CREATE TABLE activations (
+    activated_at INTEGER NOT NULL,
+    model_id     INTEGER NOT NULL REFERENCES models
+) STRICT;
+
+-- A transaction with its full decision; the decision's columns are null until there is one.
+-- Times are UTC milliseconds, rate is 0 fresh, 1 stale, 2 missing.
+CREATE TABLE transactions (
+    transaction_id TEXT NOT NULL,
+    occurred_at    INTEGER NOT NULL,
+    customer_id    TEXT NOT NULL,
+    terminal_id    TEXT NOT NULL,
+    amount_minor   INTEGER NOT NULL,
+    currency       TEXT NOT NULL,
+    base_minor     INTEGER NOT NULL,
+    rate           INTEGER NOT NULL,
+    merchant_id    TEXT,
+    product_id     TEXT,
+    country        TEXT,
+    channel        TEXT,
+    card_id        TEXT,
+    device_id      TEXT,
+    revision       INTEGER,
+    score          REAL,
+    flagged        INTEGER,
+    degraded       INTEGER,
+    model_id       INTEGER REFERENCES models,
+    model_version  TEXT,
+    source         TEXT,
+    scored_at      INTEGER,
+    took_micros    INTEGER,
+    reasons        TEXT
+) STRICT;
+CREATE UNIQUE INDEX transactions_by_id ON transactions (transaction_id);
+CREATE INDEX transactions_by_time ON transactions (occurred_at);
+CREATE INDEX transactions_undecided ON transactions (occurred_at) WHERE revision IS NULL;
+
+-- The features as the decision used them: one JSON document a transaction.
+CREATE TABLE features (
+    transaction_id TEXT PRIMARY KEY,
+    document       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every verdict; one whose transaction is not in the log waits for it.
+CREATE TABLE labels (
+    transaction_id TEXT NOT NULL,
+    labelled_at    INTEGER NOT NULL,
+    is_fraud       INTEGER NOT NULL,
+    source         TEXT NOT NULL,
+    PRIMARY KEY (transaction_id, labelled_at, is_fraud, source)
+) STRICT, WITHOUT ROWID;
+
+-- What was answered before there was a full decision, for audit.
+CREATE TABLE fallbacks (
+    fallback_id    INTEGER PRIMARY KEY,
+    transaction_id TEXT NOT NULL,
+    answered_at    INTEGER NOT NULL,
+    decision       TEXT NOT NULL
+) STRICT;
+CREATE INDEX fallbacks_by_id ON fallbacks (transaction_id);
+
+CREATE VIEW decisions AS
+    SELECT transaction_id, occurred_at, revision, score, flagged, threshold, name AS model, model_version,
+           sha256 AS model_sha256, degraded, source, scored_at, took_micros, reasons
+    FROM transactions JOIN models USING (model_id);
+"];
+
+/// Brings the file to this program's version.
+pub(super) fn migrate(connection: &mut Connection, file: &str) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    let Some(missing) = MIGRATIONS.get(found..) else {
+        return Err(StoreError::Version { file: file.to_owned(), found, known: MIGRATIONS.len() });
+    };
+    for (step, migration) in missing.iter().enumerate() {
+        let change = connection.transaction()?;
+        change.execute_batch(migration)?;
+        change.execute_batch(&format!("PRAGMA user_version = {}", found + step + 1))?;
+        change.commit()?;
+    }
+    Ok(())
+}
