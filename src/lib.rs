@@ -12,8 +12,10 @@
 //! `decision`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
 
 pub mod base;
+pub mod cli;
 pub mod decision;
 pub mod engine;
 pub mod features;
 pub mod model;
+pub mod simulate;
 pub mod transaction;
