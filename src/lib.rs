@@ -11,11 +11,16 @@
 //! (`tests/architecture.rs` reads the `use` lines): `base`, `ops`, `transaction`, `features`, `model`,
 //! `decision`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
 
+pub mod api;
+pub mod app;
 pub mod base;
 pub mod cli;
+pub mod config;
 pub mod decision;
 pub mod engine;
 pub mod features;
 pub mod model;
+pub mod ops;
 pub mod simulate;
+pub mod store;
 pub mod transaction;

@@ -1,8 +1,12 @@
-//! The `assay` program.
+//! The program: see `assay --help`.
+
+use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     assay::cli::run()
 }

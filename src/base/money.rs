@@ -19,6 +19,22 @@ const ZERO_DIGITS: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV X
 /// Codes whose minor unit is a thousandth.
 const THREE_DIGITS: &str = "BHD IQD JOD KWD LYD OMR TND";
 
+/// Whether `code` stands in `codes`: three letters each, one space between two, in alphabetical order.
+fn is_listed(codes: &str, code: &str) -> bool {
+    const WIDTH: usize = 4;
+    let (mut low, mut high) = (0, codes.len().div_ceil(WIDTH));
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let Some(known) = codes.get(middle * WIDTH..middle * WIDTH + 3) else { return false };
+        match known.cmp(code) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    false
+}
+
 /// An ISO 4217 currency: its three letters and the number of digits of its minor unit (0, 2 or 3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency {
@@ -36,7 +52,7 @@ impl Currency {
         }
         [(TWO_DIGITS, 2), (ZERO_DIGITS, 0), (THREE_DIGITS, 3)]
             .into_iter()
-            .find(|(codes, _)| codes.split_ascii_whitespace().any(|known| known == code))
+            .find(|(codes, _)| is_listed(codes, code))
             .map(|(_, digits)| Self { code: letters, digits })
     }
 
@@ -231,6 +247,15 @@ mod tests {
 
     fn currency(code: &str) -> Currency {
         Currency::parse(code).unwrap()
+    }
+
+    #[test]
+    fn every_listed_code_is_found() {
+        for (codes, digits) in [(TWO_DIGITS, 2), (ZERO_DIGITS, 0), (THREE_DIGITS, 3)] {
+            let listed: Vec<&str> = codes.split(' ').collect();
+            assert!(listed.is_sorted() && listed.iter().all(|code| code.len() == 3));
+            assert!(listed.iter().all(|code| currency(code).digits() == digits));
+        }
     }
 
     #[test]

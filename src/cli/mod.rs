@@ -1,13 +1,24 @@
 //! The command line: one file a command. `anyhow` may be used from here on outwards.
 
+mod check_config;
+mod features;
+mod offline;
 mod replay;
+mod score;
+mod serve;
 mod simulate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// A configuration that cannot be used (`EX_USAGE` of sysexits.h).
+const EXIT_CONFIG: u8 = 64;
+
 /// Real-time fraud scoring of payment transactions.
+///
+/// `assay serve` answers POST /predict with score, flag, reasons and model version within milliseconds. It keeps every
+/// decision in one SQLite file and needs no other server.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, max_term_width = 100)]
 struct Arguments {
@@ -17,16 +28,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write simulated payments, with fraud whose kind is known.
+    /// Serve HTTP until SIGTERM or SIGINT.
+    Serve(serve::Serve),
+    /// Print the configuration that is in force, or everything that is wrong with it.
+    CheckConfig(check_config::CheckConfig),
+    Features(features::Features),
+    Score(score::Score),
     Simulate(simulate::Simulate),
-    /// Post a file's payments, or simulated ones, to a running server.
     Replay(replay::Replay),
 }
 
-/// Runs the command of this process's arguments. Returns its exit status.
+/// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 1 anything
+/// else that went wrong, 2 wrong arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
+        Command::Serve(command) => command.run(),
+        Command::CheckConfig(command) => command.run(),
+        Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
     };
@@ -34,4 +54,30 @@ pub fn run() -> ExitCode {
         eprintln!("assay: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Says what was done, on standard error: standard output is for results.
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Says every fault on standard error, one a line.
+fn tell_faults(faults: &[crate::config::Fault]) -> ExitCode {
+    eprintln!("assay: the configuration has {} fault{}:", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    for fault in faults {
+        eprintln!("  {fault}");
+    }
+    ExitCode::from(EXIT_CONFIG)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

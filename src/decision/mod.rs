@@ -1,8 +1,17 @@
 //! What the line concludes: a decision, its reasons, and the policy for when there is no score. Pure.
+//!
+//! In: a score (or the cause why there is none), what is true of the inputs, and the policy. Out: a [`Decision`].
+
+pub mod judge;
+pub mod policy;
+pub mod reasons;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Millis;
+pub use judge::{Circumstances, ModelRef, fall_back, judge};
+pub use policy::{FallbackCause, OnFallback, Policy};
+pub use reasons::{Column, DegradedCause, feature_reasons};
 
 /// What was decided about one transaction, as it is answered, stored and published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,46 @@
-//! The line itself: observe → encode → infer → judge → commit. (Interface; the body is being written.)
+//! The line itself: observe → encode → infer → judge → commit.
+//!
+//! In: validated transactions and labels, from any mouth. Out: the one decision of an id, recorded in the log as the
+//! durability promises. The engine knows no HTTP and no SQL: the log, the model and the counters are [`ports`].
+//!
+//! Invariants: an id has one decision and moves history once; what the log refuses is kept and committed later; no
+//! wait, queue or table is without a bound; a log or a model that is away delays nobody beyond the deadline.
 
-use std::sync::Arc;
+mod active;
+mod background;
+mod copies;
+mod core;
+mod fingerprint;
+mod ids;
+mod labels;
+mod ledger;
+mod line;
+pub mod ports;
+mod rebuild;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use crate::base::clock::Millis;
-use crate::decision::{Decision, Source};
+use self::active::{Active, Chosen};
+pub use self::copies::Copies;
+use self::core::{Core, of_log, unavailable};
+use self::labels::Waiting;
+use self::ledger::Ledger;
+pub use self::ports::event_label;
+use self::ports::{Entry, Gauges, Log, Observer, Scorer};
+pub use self::rebuild::Rebuilt;
+use crate::base::clock::{Clock, Millis};
+use crate::base::money::Rates;
+use crate::decision::{Decision, Policy, Source};
+use crate::features::{Catalogue, CatalogueError, History, HistoryOptions};
 use crate::model::Model;
 use crate::transaction::{Rejection, Transaction};
 
@@ -86,25 +120,180 @@ pub enum EngineError {
     Internal(String),
 }
 
-/// The line with everything it owns. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Engine {}
+/// What an answer promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The record is on disk before the answer.
+    Committed,
+    /// The record is in memory; a crash may lose it.
+    #[default]
+    Queued,
+}
 
-impl Engine {
-    /// Decides one transaction: the earlier decision when its id is known.
+/// Which clock `too_far_ahead` compares with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSource {
+    /// The machine's.
+    #[default]
+    Wall,
+    /// None: events of any time are a replay.
+    Stream,
+}
+
+/// Bounds of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Which clock bounds `occurred_at`.
+    pub time: TimeSource,
+    /// How far ahead of that clock a transaction may be.
+    pub too_far_ahead: Duration,
+    /// Transactions between observe and commit, or without a full decision, in memory.
+    pub max_open: usize,
+    /// Of those, in the background queue while the log holds them too.
+    pub max_background: usize,
+    /// Decisions in the cache.
+    pub cache: u64,
+    /// Labels that wait for their transaction.
+    pub max_waiting_labels: usize,
+    /// How long the log may take to answer a read or a label.
+    pub store_wait: Duration,
+    /// How long the explanation of a flagged decision may take.
+    pub explain_wait: Duration,
+    /// Reasons of features in a decision.
+    pub reasons: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: TimeSource::Wall,
+            too_far_ahead: Duration::from_secs(600),
+            max_open: 65_536,
+            max_background: 16_384,
+            cache: 65_536,
+            max_waiting_labels: 100_000,
+            store_wait: Duration::from_secs(2),
+            explain_wait: Duration::from_millis(5),
+            reasons: 3,
+        }
+    }
+}
+
+/// What an engine is made of.
+#[derive(Clone)]
+pub struct EngineParts<S = Model> {
+    /// For what happens in the background; requests bring their own time.
+    pub clock: Arc<dyn Clock>,
+    /// Exchange rates.
+    pub rates: Arc<Rates>,
+    /// Every feature.
+    pub catalogue: Arc<Catalogue>,
+    /// The key, lateness and exactness of history.
+    pub history: HistoryOptions,
+    /// Where decisions are kept.
+    pub log: Arc<dyn Log>,
+    /// The model in force; `None` leaves every answer to the policy.
+    pub model: Option<Arc<S>>,
+    /// The policy.
+    pub policy: Policy,
+    /// Bounds.
+    pub limits: Limits,
+    /// What an answer promises.
+    pub durability: Durability,
+    /// Who counts.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// The line with everything it owns. Cheap to clone.
+#[derive(Debug)]
+pub struct Engine<S = Model> {
+    core: Arc<Core<S>>,
+    background: Arc<Mutex<Option<JoinHandle<()>>>>,
+    history: HistoryOptions,
+}
+
+impl<S> Clone for Engine<S> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), background: Arc::clone(&self.background), history: self.history }
+    }
+}
+
+impl<S: Scorer> Engine<S> {
+    /// An engine that is not ready yet: [`Engine::rebuild`] makes it so.
+    ///
+    /// # Errors
+    /// When the catalogue lacks a feature of the model.
+    pub fn new(parts: EngineParts<S>) -> Result<Self, CatalogueError> {
+        let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, durability, observer } = parts;
+        let chosen = model.map(|model| Chosen::new(model, &catalogue)).transpose()?;
+        if let Some(chosen) = &chosen {
+            let entry = Entry::Activated { model: (*chosen.reference).clone(), at: clock.now() };
+            if let Err(error) = log.append(entry, None) {
+                tracing::warn!(%error, "the activation of the model is not in the log");
+            }
+        }
+        let core = Core {
+            active: ArcSwap::from_pointee(Active { policy, chosen }),
+            ledger: Mutex::new(empty_ledger(&catalogue, history, limits)),
+            cache: moka::sync::Cache::new(limits.cache),
+            log,
+            observer,
+            clock,
+            rates,
+            catalogue,
+            key: history.key,
+            limits,
+            durability,
+            ready: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            flying: AtomicUsize::new(0),
+            landed: Notify::new(),
+            due: Arc::new(Notify::new()),
+        };
+        Ok(Self { core: Arc::new(core), background: Arc::default(), history })
+    }
+
+    /// Rebuilds history and the index of ids from the log, then takes requests and starts the background queue. When
+    /// the log cannot be read to its end, requests are taken too, but their decisions say `history_incomplete`.
+    ///
+    /// # Errors
+    /// `Unavailable` when the log could not be read to its end.
+    pub async fn rebuild(&self) -> Result<Rebuilt, EngineError> {
+        let (core, options) = (Arc::clone(&self.core), self.history);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut ledger = empty_ledger(&core.catalogue, options, core.limits);
+            let retention = core.catalogue.reach().saturating_add(options.lateness);
+            let rebuilt = rebuild::rebuild(&core, &mut ledger, retention);
+            ledger.incomplete = rebuilt.is_err();
+            *core.ledger() = ledger;
+            rebuilt
+        });
+        let rebuilt = reading.await.map_err(|error| EngineError::Internal(error.to_string()))?;
+        self.core.ready.store(true, Ordering::SeqCst);
+        let task = background::start(&self.core);
+        if let Some(earlier) = self.task().replace(task) {
+            earlier.abort();
+        }
+        rebuilt.map_err(of_log)
+    }
+
+    /// Decides one transaction: the earlier decision when its id is known. Cancel safety: when the future is dropped,
+    /// the transaction is decided in the background.
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub async fn decide(&self, _transaction: Transaction, _received: Received) -> Result<Answer, EngineError> {
-        todo!()
+    pub async fn decide(&self, transaction: Transaction, received: Received) -> Result<Answer, EngineError> {
+        line::decide(&self.core, transaction, received).await
     }
 
     /// Records a verdict. Idempotent; the latest `labelled_at` wins.
     ///
     /// # Errors
-    /// `Unavailable` when the log cannot be read or written.
-    pub async fn label(&self, _label: Label) -> Result<LabelOutcome, EngineError> {
-        todo!()
+    /// `Unavailable` when the log cannot be read or written, `Overloaded` when its queue is full.
+    pub async fn label(&self, label: Label) -> Result<LabelOutcome, EngineError> {
+        self.core.label(label).await
     }
 
     /// The decision of an id: the newest revision, or `revision`; a fallback while there is no full one.
@@ -113,34 +302,109 @@ impl Engine {
     /// `Unavailable` when the log cannot be read.
     pub async fn decision(
         &self,
-        _transaction_id: &str,
-        _revision: Option<u32>,
+        transaction_id: &str,
+        revision: Option<u32>,
     ) -> Result<Option<Arc<Decision>>, EngineError> {
-        todo!()
+        let wanted = |decision: &Arc<Decision>| revision.is_none() || decision.revision == revision;
+        if let Some(decision) = self.core.cache.get(transaction_id) {
+            return Ok(Some(decision).filter(wanted));
+        }
+        let stored = self.within(self.core.log.find(transaction_id)).await?;
+        Ok(stored.and_then(|stored| stored.decision).map(Arc::new).filter(wanted))
     }
 
     /// The features a decision used, as the stored JSON document; `None` when there is none.
     ///
     /// # Errors
     /// `Unavailable` when the log cannot be read.
-    pub async fn features(&self, _transaction_id: &str) -> Result<Option<serde_json::Value>, EngineError> {
-        todo!()
+    pub async fn features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, EngineError> {
+        let found = self.within(self.core.log.features(transaction_id)).await?;
+        if found.is_some() || !self.core.cache.contains_key(transaction_id) {
+            return Ok(found);
+        }
+        // Decided a moment ago: it is in the log's queue.
+        self.within(self.core.log.flush()).await?;
+        self.within(self.core.log.features(transaction_id)).await
     }
 
     /// The model in force.
     #[must_use]
-    pub fn model(&self) -> Option<Arc<Model>> {
-        todo!()
+    pub fn model(&self) -> Option<Arc<S>> {
+        self.core.active.load().chosen.as_ref().map(|chosen| Arc::clone(&chosen.model))
     }
 
     /// Whether the history is rebuilt and the log accepts writes; the reasons why not.
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {
-        todo!()
+        let mut reasons = Vec::new();
+        if self.core.closing.load(Ordering::SeqCst) {
+            reasons.push("the service is shutting down".to_owned());
+        }
+        if !self.core.ready.load(Ordering::SeqCst) {
+            reasons.push("the history is being rebuilt".to_owned());
+        } else if self.core.ledger().incomplete {
+            reasons.push("the history could not be rebuilt from the log".to_owned());
+        }
+        reasons.extend(self.core.log.health().err());
+        if self.core.active.load().chosen.is_none() {
+            reasons.push("no model is active".to_owned());
+        }
+        reasons
     }
 
-    /// Finishes what is in flight, flushes the log and ends the background queue, within `grace`.
-    pub async fn shutdown(&self, _grace: Duration) {
-        todo!()
+    /// How much is held at the moment.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let ledger = self.core.ledger();
+        Gauges {
+            ids: ledger.ids.len(),
+            id_bytes: ledger.ids.bytes(),
+            open: ledger.open.len(),
+            background: ledger.due.len(),
+            log_queue: self.core.log.depth(),
+            waiting_labels: ledger.waiting.len(),
+        }
     }
+
+    /// Takes no more requests, finishes what is in flight, ends the background queue and closes the log, within
+    /// `grace`; whether all of it was in time.
+    pub async fn shutdown(&self, grace: Duration) -> bool {
+        let started = Instant::now();
+        self.core.closing.store(true, Ordering::SeqCst);
+        let landed = async {
+            loop {
+                let next = self.core.landed.notified();
+                tokio::pin!(next);
+                next.as_mut().enable();
+                if self.core.flying.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                next.await;
+            }
+        };
+        let all_landed = timeout(grace, landed).await.is_ok();
+        let task = self.task().take();
+        if let Some(task) = task {
+            task.abort();
+            drop(task.await);
+        }
+        let rest = grace.saturating_sub(started.elapsed());
+        let closed = timeout(rest, self.core.log.close()).await;
+        all_landed && matches!(closed, Ok(Ok(())))
+    }
+
+    async fn within<T>(&self, reading: ports::Reading<'_, T>) -> Result<T, EngineError> {
+        let wait = self.core.limits.store_wait;
+        timeout(wait, reading).await.unwrap_or(Err(ports::LogError::Late(wait))).map_err(of_log)
+    }
+
+    fn task(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn empty_ledger<S>(catalogue: &Catalogue, options: HistoryOptions, limits: Limits) -> Ledger<S> {
+    let waiting = Waiting::new(limits.max_waiting_labels, catalogue.reach().saturating_add(options.lateness));
+    let history = History::new(catalogue, options);
+    Ledger::new(history, waiting, options.key, options.lateness, limits.max_open)
 }

@@ -2,11 +2,12 @@
 //! history holds what the whole catalogue needs; a plan reads the features that one model asks for.
 
 pub mod catalogue;
+mod encode;
 pub mod history;
 pub mod rows;
 
 pub use catalogue::{Catalogue, CatalogueError, Plan};
-pub use history::{History, HistoryOptions};
+pub use history::{History, HistoryOptions, HistorySize};
 pub use rows::{Marks, Rows};
 
 use crate::base::clock::Millis;

@@ -123,6 +123,7 @@ impl World {
                 stranger => Some(compact_str::format_compact!("x{stranger:010}")),
             },
             is_fraud: Some(payment.fraud.is_some()),
+            extra: Vec::new(),
         })
     }
 }

@@ -1,16 +1,15 @@
 //! Where payments come from: a file, row by row, or the simulation, at the wall clock's time.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::base::money::Currency;
 use crate::simulate::{Settings, Stream, World};
-use crate::transaction::Transaction;
+use crate::store::files;
+use crate::transaction::{Connector, Limits, Transaction};
 
 type Rows = Box<dyn Iterator<Item = anyhow::Result<Transaction>> + Send>;
 
@@ -48,36 +47,23 @@ impl Iterator for Source {
     }
 }
 
-/// The longest line read.
-const LONGEST: u64 = 1 << 20;
-
 fn open(path: &Path, connector: &str) -> anyhow::Result<Rows> {
-    if connector != "canonical" || !path.extension().is_some_and(|ending| ending == "ndjson" || ending == "jsonl") {
-        bail!("{}: only .ndjson with the canonical connector can be replayed", path.display());
-    }
+    let connector = if Connector::is_file(connector) {
+        Connector::parse(&std::fs::read_to_string(connector).with_context(|| format!("cannot read {connector}"))?)?
+    } else {
+        Connector::shipped(connector)?
+    };
     let name = path.display().to_string();
-    let mut file = BufReader::new(File::open(path).with_context(|| format!("cannot read {name}"))?);
-    let mut number = 0_u64;
+    let mut file = files::Source::open(path, connector, Limits::of_files())?;
+    let mut chunk = Vec::new().into_iter();
     Ok(Box::new(std::iter::from_fn(move || {
-        loop {
-            let mut line = Vec::new();
-            number += 1;
-            match file.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) if line.trim_ascii().is_empty() => {}
-                Ok(_) => return Some(read(&line).with_context(|| format!("{name}, line {number}"))),
-                Err(error) => return Some(Err(error).with_context(|| format!("cannot read {name}"))),
-            }
+        if chunk.len() == 0 {
+            chunk = match file.read() {
+                Ok(rows) => rows.into_iter(),
+                Err(error) => return Some(Err(error.into())),
+            };
         }
+        let row = chunk.next()?;
+        Some(row.map_err(|refused| anyhow::anyhow!("{name}, row {}: {}", refused.row, refused.rejection)))
     })))
-}
-
-fn read(line: &[u8]) -> anyhow::Result<Transaction> {
-    let mut value: serde_json::Value = serde_json::from_slice(line)?;
-    if let Some(moment) = value.get_mut("occurred_at")
-        && let Some(millis) = moment.as_str().map(Millis::parse_rfc3339)
-    {
-        *moment = millis.context("occurred_at is not RFC 3339")?.0.into();
-    }
-    Ok(serde_json::from_value(value)?)
 }

@@ -1,0 +1,240 @@
+//! Wiring: configuration → runtime → logs → mouth (not ready) → log, model, history → serving → the end, in order.
+//!
+//! ```text
+//! bind, answer health ─▶ open the log ─▶ load the model ─▶ rebuild the history ─▶ ready: "listening on http://…"
+//! signal ─▶ not ready ─▶ accept nothing ─▶ finish what is in flight ─▶ flush and close the log ─▶ exit 0
+//! ```
+
+mod key;
+mod observer;
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::net::TcpListener;
+
+use crate::api::{self, Api, server};
+use crate::base::clock::SystemClock;
+use crate::base::money::Rates;
+use crate::config::{Bytes, Config};
+use crate::engine::ports::Log;
+use crate::engine::{self, Engine, EngineParts, TimeSource};
+use crate::features::{Catalogue, HistoryOptions};
+use crate::model::{Model, Package, RuntimeOptions};
+use crate::ops::health::{Health, Stage};
+use crate::ops::metrics::Metrics;
+use crate::ops::shutdown::Shutdown;
+use crate::ops::telemetry;
+use crate::store::{SqliteLog, SqliteOptions};
+use crate::transaction;
+use observer::Counting;
+
+/// How long threads that hang may hold up the process after everything is closed.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// The most entries of the log that are written together.
+const LOG_GROUP: usize = 4_096;
+/// Connections that read the log.
+const LOG_READERS: usize = 4;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What kept it from starting, or what was not finished at its end, in one sentence.
+pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
+    telemetry::start(config.log.format, &config.log.level).map_err(anyhow::Error::msg)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), process = std::process::id(), "assay starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime's threads cannot be started")?;
+    let ended = runtime.block_on(run(config));
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let shutdown = Shutdown::default();
+    shutdown.on_signals().context("signals cannot be listened for")?;
+    let listener = bind(config.server.listen).await?;
+    let address = listener.local_addr().context("the address that was bound cannot be told")?;
+
+    let metrics = Arc::new(Metrics::new().context("the table of metrics is wrong")?);
+    let health = Arc::new(Health::default());
+    let api = Arc::new(Api::new(limits(config)?, Arc::clone(&metrics), Arc::clone(&health))?);
+    let options = server::ServerOptions {
+        max_connections: config.server.max_connections,
+        head_timeout: config.server.head_timeout,
+        grace: config.server.shutdown_grace,
+    };
+    let front = Arc::clone(&api).front();
+    let serving = tokio::spawn(server::serve(listener, front, options, Arc::clone(&metrics), shutdown.clone()));
+
+    let started = tokio::select! {
+        started = start(config, Arc::clone(&metrics)) => started.map(Some),
+        // Why: a signal while the history is rebuilt ends it; nothing was accepted yet.
+        () = shutdown.asked() => Ok(None),
+    };
+    let engine = match started {
+        Ok(Some(engine)) => engine,
+        other => {
+            health.enter(Stage::Stopping);
+            shutdown.ask();
+            serving.await.context("the server ended badly")?;
+            return other.map(|_none| ());
+        }
+    };
+    api.start(engine.clone());
+    health.enter(Stage::Serving);
+    tell_ready(address, &engine)?;
+
+    shutdown.asked().await;
+    health.enter(Stage::Stopping);
+    let begun = Instant::now();
+    let cut = serving.await.context("the server ended badly")?;
+    finish(config, &engine, cut, begun).await
+}
+
+/// Flushes the log and says how the end went.
+async fn finish(config: &Config, engine: &Engine, cut: usize, begun: Instant) -> anyhow::Result<()> {
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut off requests that were not finished within server.shutdown_grace");
+    }
+    let grace = config.server.shutdown_grace;
+    // Why at least a second: what was accepted is worth more than an end on the dot.
+    let left = grace.saturating_sub(begun.elapsed()).max(LAST_WAIT);
+    if !engine.shutdown(left).await {
+        tracing::error!(grace = ?grace, "the log was not flushed in time; answers given as queued may be lost");
+        bail!("the log was not flushed within server.shutdown_grace ({grace:?}); raise it, or look at the disk");
+    }
+    tracing::info!(took = ?begun.elapsed(), "ended in order");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow!("{address} is taken by another process; stop that one, or set server.listen to a free address")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot listen on server.listen {address}")),
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the one line that whoever started the server waits for")]
+fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
+    match engine.model() {
+        Some(model) => tracing::info!(%address, model = model.package.name, version = model.package.version, "ready"),
+        None => tracing::warn!(%address, "serving without a model: every answer is what policy.on_no_model says"),
+    }
+    println!("listening on http://{address}");
+    std::io::stdout().flush().context("standard output is closed")
+}
+
+/// Opens the log, loads the model and rebuilds the history.
+async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Engine> {
+    let begun = Instant::now();
+    let parts = {
+        let config = config.clone();
+        // Blocking: disk, and a model's warm-up.
+        tokio::task::spawn_blocking(move || parts(&config, metrics)).await.context("loading ended badly")??
+    };
+    let engine = Engine::new(parts).context("the model asks for features that schemas/features.toml does not have")?;
+    let rebuilt = engine.rebuild().await.context("the history cannot be rebuilt from the log")?;
+    tracing::info!(took = ?begun.elapsed(), ?rebuilt, "log open, model loaded, history rebuilt");
+    Ok(engine)
+}
+
+fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> {
+    let base = config.money.base_currency;
+    let rates = match &config.money.rates {
+        None => Rates::of_base(base),
+        Some(path) => {
+            let text =
+                fs::read_to_string(path).with_context(|| format!("money.rates {} cannot be read", path.display()))?;
+            Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
+        }
+    };
+    let catalogue = Arc::new(Catalogue::shipped()?);
+    let log: Arc<dyn Log> = Arc::new(open_log(config)?);
+    let history = HistoryOptions {
+        key: key::hash_key(&config.history)?,
+        lateness: millis(config.history.lateness),
+        exact_events: config.history.exact_events,
+    };
+    let model = config.model.directory.as_ref().map(|directory| load_model(config, directory)).transpose()?;
+    Ok(EngineParts {
+        clock: Arc::new(SystemClock),
+        rates: Arc::new(rates),
+        catalogue,
+        history,
+        log,
+        model: model.map(Arc::new),
+        policy: config.policy,
+        limits: engine::Limits {
+            time: config.history.clock,
+            too_far_ahead: config.history.max_ahead,
+            max_open: config.store.max_open,
+            max_background: config.store.max_background,
+            cache: u64::try_from(config.store.cached_decisions).unwrap_or(u64::MAX),
+            max_waiting_labels: config.history.max_waiting_labels,
+            store_wait: config.store.wait,
+            explain_wait: config.model.explain_wait,
+            reasons: config.model.reasons,
+        },
+        durability: config.store.durability,
+        observer: Arc::new(Counting(metrics)),
+    })
+}
+
+fn open_log(config: &Config) -> anyhow::Result<SqliteLog> {
+    let path = &config.store.path;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    }
+    let options = SqliteOptions {
+        path: path.clone(),
+        durability: config.store.durability,
+        queue: config.store.max_queue,
+        group: LOG_GROUP,
+        readers: LOG_READERS,
+    };
+    SqliteLog::open(&options).with_context(|| format!("store.path {}", path.display()))
+}
+
+fn load_model(config: &Config, directory: &PathBuf) -> anyhow::Result<Model> {
+    let options = RuntimeOptions {
+        library: config.model.onnxruntime.clone(),
+        workers: config.model.workers.count(),
+        max_batch: config.model.max_batch,
+        max_queue: config.model.max_queue,
+    };
+    let package = Package::read(directory).with_context(|| format!("model.directory {}", directory.display()))?;
+    Model::load(package, &options).with_context(|| format!("model.directory {}", directory.display()))
+}
+
+fn limits(config: &Config) -> anyhow::Result<api::Limits> {
+    let server = &config.server;
+    let bytes =
+        |key: &str, size: Bytes| usize::try_from(size.0).with_context(|| format!("{key} is beyond this machine"));
+    let body = bytes("server.max_body", server.max_body)?;
+    Ok(api::Limits {
+        body,
+        batch_body: bytes("server.max_batch_body", server.max_batch_body)?,
+        batch_items: server.max_batch_items,
+        batch_concurrency: server.batch_concurrency,
+        batches: server.max_batches,
+        in_flight: server.max_in_flight,
+        deadline: server.default_deadline,
+        body_wait: server.body_timeout,
+        max_ahead: (config.history.clock == TimeSource::Wall).then(|| millis(config.history.max_ahead)),
+        transaction: transaction::Limits { bytes: body, ..transaction::Limits::default() },
+    })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,217 @@
+//! `assay features`: the catalogue's features of every row of a file, by the same code that serves `/predict`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::offline::{Chunk, Offline};
+use crate::base::money::{Currency, Rates};
+use crate::features::{Catalogue, Plan};
+use crate::store::files::{Column, Sink, Source};
+use crate::transaction::{Connector, Limits, Transaction};
+
+/// Canonical columns that `--keep` can copy through.
+const KEPT: [&str; 13] = [
+    "occurred_at",
+    "customer_id",
+    "terminal_id",
+    "amount_minor",
+    "currency",
+    "merchant_id",
+    "product_id",
+    "country",
+    "channel",
+    "card_id",
+    "device_id",
+    "is_fraud",
+    "base_amount_minor",
+];
+
+/// What `features` and `score` read and how.
+#[derive(Debug, Args)]
+pub(crate) struct Input {
+    /// File of transactions: .parquet, .csv, .ndjson or .jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// How the file's fields map to canonical ones: canonical, stripe, handbook, or a mapping file.
+    #[arg(long, default_value = "canonical", value_name = "NAME|FILE")]
+    pub(crate) connector: String,
+    /// Read complete features: each row as of its time, once the file's time has passed it by this much ("10m").
+    /// Without it each row sees what stood before it in the file: decision features.
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub(crate) lateness: Option<i64>,
+    /// A row older than the file's newest by more than this is refused as too old.
+    #[arg(long, default_value = "48h", value_name = "SPAN", value_parser = span)]
+    pub(crate) allowed_lateness: i64,
+    /// Verdicts (NDJSON, as POST /labels takes them); without it those of the is_fraud column count, each known at
+    /// its transaction's time plus the feature's delay.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Collect refused rows here (NDJSON) and go on; without it the first one ends the run.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejected: Option<PathBuf>,
+    /// Currency in which amounts are compared.
+    #[arg(long, default_value = "EUR", value_name = "CODE")]
+    pub(crate) base_currency: String,
+    /// Exchange rates: CSV lines published,currency,rate.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rates: Option<PathBuf>,
+    /// Events of one entity that are kept one by one; older ones are kept by the hour.
+    #[arg(long, default_value_t = 65_536, value_name = "N")]
+    pub(crate) exact_events: usize,
+}
+
+/// Write the features of every row of a file.
+///
+/// The columns are transaction_id, what --keep names, then the features: counts and flags as integers, means, shares
+/// and sums as 64-bit floats. Rows keep the input's order; a row that stands twice is answered twice with what its one
+/// event reads, and moves no window twice.
+#[derive(Debug, Args)]
+pub struct Features {
+    #[command(flatten)]
+    input: Input,
+    /// File to write: .parquet, .csv, .ndjson or .jsonl.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Features to compute, in this order; all of the catalogue without it.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    features: Option<Vec<String>>,
+    /// Canonical input columns to copy through, such as occurred_at,customer_id,is_fraud.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    keep: Vec<String>,
+}
+
+impl Features {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// One sentence: which file, row or name is wrong.
+    pub fn run(self) -> Result<()> {
+        let base = self.input.base()?;
+        let catalogue = Catalogue::shipped(base)?;
+        let names = self.features.unwrap_or_else(|| catalogue.names().map(str::to_owned).collect());
+        if names.iter().any(|name| name == "is_fraud") {
+            bail!("is_fraud is the label, never a feature; --keep is_fraud copies it through");
+        }
+        if let Some(unknown) = self.keep.iter().find(|name| !KEPT.contains(&name.as_str())) {
+            bail!("--keep {unknown}: the canonical columns are {}", KEPT.join(", "));
+        }
+        let plan = catalogue.plan(&names)?;
+        let columns = ["transaction_id"].into_iter().map(str::to_owned);
+        let columns = columns.chain(self.keep.iter().cloned()).chain(plan.names().iter().cloned()).collect();
+        let (source, offline) = self.input.open(catalogue, plan.clone())?;
+        let mut sink = Sink::create(&self.output, columns)?;
+        let rates = offline.rates.clone();
+        let summary = offline.run(source, |chunk| {
+            let mut columns = vec![ids(&chunk.transactions)];
+            columns.extend(self.keep.iter().map(|name| kept(name, &chunk.transactions, &rates)));
+            columns.extend(feature_columns(&plan, &chunk));
+            Ok(sink.write(columns)?)
+        })?;
+        sink.finish()?;
+        super::say(&format!(
+            "{} rows written to {}, {} refused",
+            summary.rows,
+            self.output.display(),
+            summary.rejected
+        ));
+        Ok(())
+    }
+}
+
+impl Input {
+    pub(crate) fn base(&self) -> Result<Currency> {
+        Currency::parse(&self.base_currency)
+            .with_context(|| format!("--base-currency {:?} is not an ISO 4217 code", self.base_currency))
+    }
+
+    /// The file, and the pass over it that reads `plan`.
+    pub(crate) fn open(self, catalogue: Catalogue, plan: Plan) -> Result<(Source, Offline)> {
+        let base = self.base()?;
+        let rates = match &self.rates {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                Rates::parse(base, &text).with_context(|| path.display().to_string())?
+            }
+            None => Rates::of_base(base),
+        };
+        if self.lateness.is_some_and(|lateness| lateness > self.allowed_lateness) {
+            bail!("--lateness must be at most --allowed-lateness: later rows are refused as too old");
+        }
+        let source = Source::open(&self.input, connector(&self.connector)?, Limits::of_files())?;
+        let offline = Offline {
+            catalogue,
+            plan,
+            rates,
+            allowed_lateness: self.allowed_lateness,
+            complete_after: self.lateness,
+            labels: self.labels,
+            rejected: self.rejected,
+            exact_events: self.exact_events,
+        };
+        Ok((source, offline))
+    }
+}
+
+/// A shipped connector by name, or the mapping file at this path.
+pub(crate) fn connector(name: &str) -> Result<Connector> {
+    if Connector::is_file(name) {
+        let text = std::fs::read_to_string(name).with_context(|| format!("connector {name}"))?;
+        return Connector::parse(&text).with_context(|| format!("connector {name}"));
+    }
+    Ok(Connector::shipped(name)?)
+}
+
+pub(crate) fn ids(transactions: &[Transaction]) -> Column {
+    let mut text = String::with_capacity(transactions.len() * 16);
+    let ends = transactions.iter().map(|transaction| {
+        text.push_str(&transaction.transaction_id);
+        text.len()
+    });
+    let ends = ends.collect();
+    Column::Packed(text, ends)
+}
+
+fn feature_columns(plan: &Plan, chunk: &Chunk) -> Vec<Column> {
+    let column = |index: usize| {
+        let values = chunk.rows.values().iter().skip(index).step_by(plan.width());
+        if plan.is_integer(index) {
+            #[expect(clippy::cast_possible_truncation, reason = "counts and flags are whole numbers below 2^32")]
+            Column::Whole(values.map(|value| *value as i64).collect())
+        } else {
+            Column::Float(values.copied().collect())
+        }
+    };
+    (0..plan.width()).map(column).collect()
+}
+
+fn kept(name: &str, transactions: &[Transaction], rates: &Rates) -> Column {
+    match name {
+        "occurred_at" => Column::Time(transactions.iter().map(|one| one.occurred_at.0).collect()),
+        "amount_minor" => Column::Whole(transactions.iter().map(|one| one.amount_minor).collect()),
+        "base_amount_minor" => {
+            let base = |one: &Transaction| rates.to_base(one.amount_minor, one.currency, one.occurred_at).minor;
+            Column::Whole(transactions.iter().map(base).collect())
+        }
+        "is_fraud" => Column::Flag(transactions.iter().map(|one| one.is_fraud).collect()),
+        "currency" => Column::Text(transactions.iter().map(|one| Some(one.currency.code().to_owned())).collect()),
+        field => Column::Text(transactions.iter().map(|one| one.entity(field).map(str::to_owned)).collect()),
+    }
+}
+
+/// A span such as `10m` or `48h`, in milliseconds.
+fn span(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no span: write a whole number and ms, s, m, h or d");
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => crate::base::clock::SECOND,
+        "m" => crate::base::clock::MINUTE,
+        "h" => crate::base::clock::HOUR,
+        "d" => crate::base::clock::DAY,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| wrong())
+}

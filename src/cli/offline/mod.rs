@@ -1,0 +1,101 @@
+//! The line on files: read → observe → encode, every row answered in the file's order.
+//!
+//! Three threads hand chunks on through bounded channels: one reads, one observes, one infers and writes. Memory does
+//! not grow with the file. Decision features are read as each row is met; complete features (`--lateness`) once the
+//! stream's time has passed the row's by that much.
+
+mod pass;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::base::money::Rates;
+use crate::features::{Catalogue, Plan, Rows};
+use crate::store::files::{Rejected, Source};
+use crate::transaction::Transaction;
+use pass::Pass;
+
+/// Chunks that wait between two threads.
+const WAITING: usize = 4;
+
+/// What is done with a file.
+#[derive(Debug)]
+pub(crate) struct Offline {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) plan: Plan,
+    pub(crate) rates: Rates,
+    /// The allowed lateness L, milliseconds.
+    pub(crate) allowed_lateness: i64,
+    /// Read complete features, this many milliseconds behind the stream's time.
+    pub(crate) complete_after: Option<i64>,
+    /// Verdicts from a file; with them the rows' own are not used.
+    pub(crate) labels: Option<PathBuf>,
+    /// Where refused rows go; without it the first one ends the pass.
+    pub(crate) rejected: Option<PathBuf>,
+    /// Events of one entity that are kept exact.
+    pub(crate) exact_events: usize,
+}
+
+/// Rows in the file's order with their transactions.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) transactions: Vec<Transaction>,
+    pub(crate) rows: Rows,
+}
+
+/// What a pass came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Rows that were answered.
+    pub(crate) rows: u64,
+    /// Rows that were refused.
+    pub(crate) rejected: u64,
+}
+
+type Read = Result<Vec<std::result::Result<Transaction, Rejected>>>;
+
+impl Offline {
+    /// Runs the pass; `finish` gets every chunk in turn, on a thread of its own.
+    ///
+    /// # Errors
+    /// The first of: an unreadable file, a refused row where none are collected, whatever `finish` says.
+    pub(crate) fn run(self, mut source: Source, finish: impl FnMut(Chunk) -> Result<()> + Send) -> Result<Summary> {
+        let bar = progress(source.rows());
+        let mut pass = Pass::new(self)?;
+        let (to_observe, read) = sync_channel::<Read>(WAITING);
+        let (to_finish, observed) = sync_channel::<Chunk>(WAITING);
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                loop {
+                    let chunk = source.read().map_err(anyhow::Error::from);
+                    let last = chunk.as_ref().map_or(true, Vec::is_empty);
+                    if to_observe.send(chunk).is_err() || last {
+                        break;
+                    }
+                }
+            });
+            let finished = scope.spawn(move || finish_all(observed, finish));
+            let observed = pass.observe_all(read, to_finish, &bar);
+            let finished = finished.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the writing thread panicked")));
+            // A writer that stopped explains an observer that could not hand on.
+            finished.and(observed)
+        });
+        bar.finish_and_clear();
+        outcome
+    }
+}
+
+fn finish_all(observed: Receiver<Chunk>, finish: impl FnMut(Chunk) -> Result<()>) -> Result<()> {
+    observed.into_iter().try_for_each(finish)
+}
+
+fn progress(rows: Option<u64>) -> ProgressBar {
+    let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    match rows {
+        Some(rows) => ProgressBar::new(rows).with_style(style("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left")),
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} rows, {per_sec}")),
+    }
+}

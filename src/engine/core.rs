@@ -1,0 +1,279 @@
+//! What every request shares: the ledger, the log, the active model; and how a transaction leaves `deciding`.
+//!
+//! Invariant: a [`Claim`] ends in exactly one of: settled by the log's answer, or released to the background queue. It
+//! holds when a caller goes away at any await: a claim that is dropped releases itself, and the log's answer settles
+//! the record whether anybody waits for it or not.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use compact_str::CompactString;
+use moka::sync::Cache;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::active::Active;
+use super::ledger::{Ledger, Marked, Observed};
+use super::ports::{Done, Entry, Log, LogError, Observer, Record, Written};
+use super::{Durability, EngineError, Limits};
+use crate::base::clock::Clock;
+use crate::base::hash::HashKey;
+use crate::base::money::{BaseAmount, Rates};
+use crate::decision::Decision;
+use crate::features::Catalogue;
+use crate::transaction::Transaction;
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Core<S> {
+    pub(super) active: ArcSwap<Active<S>>,
+    pub(super) ledger: Mutex<Ledger<S>>,
+    pub(super) cache: Cache<CompactString, Arc<Decision>>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) key: HashKey,
+    pub(super) limits: Limits,
+    pub(super) durability: Durability,
+    pub(super) ready: AtomicBool,
+    pub(super) closing: AtomicBool,
+    pub(super) flying: AtomicUsize,
+    pub(super) landed: Notify,
+    pub(super) due: Arc<Notify>,
+}
+
+/// A transaction that this request, and no other, decides.
+#[derive(Debug)]
+pub(super) struct Claim<S> {
+    core: Arc<Core<S>>,
+    pub(super) transaction: Arc<Transaction>,
+    pub(super) base: BaseAmount,
+    /// Taken when the claim ends.
+    observed: Option<Observed<S>>,
+}
+
+/// How a record was settled.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// It is the decision.
+    First,
+    /// Another record was.
+    Superseded,
+}
+
+impl<S> Claim<S> {
+    pub(super) fn new(
+        core: &Arc<Core<S>>,
+        transaction: Arc<Transaction>,
+        base: BaseAmount,
+        observed: Observed<S>,
+    ) -> Self {
+        Self { core: Arc::clone(core), transaction, base, observed: Some(observed) }
+    }
+
+    pub(super) fn observed(&self) -> Option<&Observed<S>> {
+        self.observed.as_ref()
+    }
+
+    /// Ends the claim: what was observed goes on with the record.
+    pub(super) fn end(mut self) -> Option<Observed<S>> {
+        self.observed.take()
+    }
+}
+
+impl<S> Drop for Claim<S> {
+    fn drop(&mut self) {
+        if let Some(observed) = self.observed.take() {
+            drop(self.core.ledger().leave(&self.transaction.transaction_id, Some(observed)));
+            self.core.due.notify_one();
+        }
+    }
+}
+
+/// Counts a request in and out.
+pub(super) struct Flight<'a>(&'a AtomicUsize, &'a Notify);
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.1.notify_waiters();
+        }
+    }
+}
+
+impl<S> Core<S> {
+    /// Panics never: a lock whose holder panicked is taken as it is.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<S>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether requests are taken at all.
+    pub(super) fn accepting(&self) -> Result<Flight<'_>, EngineError> {
+        self.flying.fetch_add(1, Ordering::SeqCst);
+        let flight = Flight(&self.flying, &self.landed);
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(unavailable("the service is shutting down"));
+        }
+        if !self.ready.load(Ordering::SeqCst) {
+            return Err(unavailable("the history is being rebuilt"));
+        }
+        Ok(flight)
+    }
+
+    /// Appends and waits, at most `wait`, until it is written.
+    pub(super) async fn append_and_wait(&self, entry: Entry, wait: Duration) -> Result<Written, EngineError> {
+        let (sender, receiver) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(sender.send(result)));
+        self.log.append(entry, Some(done)).map_err(of_log)?;
+        let answered = timeout(wait, receiver).await.map_err(|_| of_log(LogError::Late(wait)))?;
+        answered.unwrap_or(Err(LogError::Closed)).map_err(of_log)
+    }
+
+    /// Appends a record of `entry`; the receiver has its fate. Under `queued` that is known at once.
+    fn append(
+        self: &Arc<Self>,
+        entry: Entry,
+        settle: impl FnOnce(&Arc<Self>, Result<bool, LogError>) -> Result<Settled, LogError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<Settled, LogError>>
+    where
+        S: Send + Sync + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        if self.durability == Durability::Queued {
+            let taken = self.log.append(entry, None);
+            drop(sender.send(settle(self, taken.map(|()| true))));
+            return receiver;
+        }
+        // The log takes the cell's content, or leaves it here when it does not take the entry.
+        let cell = Arc::new(Mutex::new(Some((settle, sender))));
+        let (theirs, core) = (Arc::clone(&cell), Arc::clone(self));
+        let done: Done = Box::new(move |result| {
+            if let Some((settle, sender)) = take(&theirs) {
+                drop(sender.send(settle(&core, result.map(|written| written.first))));
+            }
+        });
+        if let Err(error) = self.log.append(entry, Some(done))
+            && let Some((settle, sender)) = take(&cell)
+        {
+            drop(sender.send(settle(self, Err(error))));
+        }
+        receiver
+    }
+
+    /// Commits a full decision.
+    pub(super) fn record(self: &Arc<Self>, record: Record) -> oneshot::Receiver<Result<Settled, LogError>>
+    where
+        S: Send + Sync + 'static,
+    {
+        self.append(Entry::Full(record.clone()), move |core, result| core.settle(record, result))
+    }
+
+    fn settle(&self, record: Record, result: Result<bool, LogError>) -> Result<Settled, LogError> {
+        let first = match result {
+            Ok(first) => first,
+            Err(error) => {
+                drop(self.ledger().keep(record));
+                self.due.notify_one();
+                return Err(error);
+            }
+        };
+        let (decision, id) = (&record.decision, &record.transaction.transaction_id);
+        if first {
+            self.cache.insert(id.clone(), Arc::clone(decision));
+            self.observer.decided(decision.kind, decision.flagged, decision.degraded);
+        } else {
+            self.cache.invalidate(id);
+            self.observer.superseded();
+        }
+        let marked = Marked::new(&record.transaction, self.key);
+        let waiters = {
+            let mut ledger = self.ledger();
+            if first {
+                let score = decision.score.unwrap_or_default();
+                ledger.remember(marked, Some((score, decision.flagged, decision.degraded, &record.model)));
+            }
+            ledger.close(id)
+        };
+        if first {
+            waiters.into_iter().for_each(|waiter| drop(waiter.send(Arc::clone(decision))));
+            return Ok(Settled::First);
+        }
+        Ok(Settled::Superseded)
+    }
+
+    /// Commits a fallback and leaves its transaction to the background queue.
+    pub(super) fn record_fallback(
+        self: &Arc<Self>,
+        claim: Claim<S>,
+        decision: Arc<Decision>,
+    ) -> oneshot::Receiver<Result<Settled, LogError>>
+    where
+        S: Send + Sync + 'static,
+    {
+        let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
+        let entry = Entry::Fallback { transaction: Arc::clone(&transaction), base, decision: Arc::clone(&decision) };
+        let observed = claim.end();
+        self.append(entry, move |core, result| core.settle_fallback(&transaction, observed, decision, result))
+    }
+
+    fn settle_fallback(
+        &self,
+        transaction: &Transaction,
+        observed: Option<Observed<S>>,
+        decision: Arc<Decision>,
+        result: Result<bool, LogError>,
+    ) -> Result<Settled, LogError> {
+        let id = &transaction.transaction_id;
+        if result.is_ok() {
+            self.cache.insert(id.clone(), Arc::clone(&decision));
+            self.observer.decided(decision.kind, decision.flagged, decision.degraded);
+        }
+        let waiters = {
+            let mut ledger = self.ledger();
+            if result.is_ok() && ledger.due.len() >= self.limits.max_background {
+                // The log has it: it comes back from there when the queue is empty.
+                ledger.overflowed = true;
+                ledger.close(id)
+            } else {
+                ledger.leave(id, observed)
+            }
+        };
+        self.due.notify_one();
+        result?;
+        waiters.into_iter().for_each(|waiter| drop(waiter.send(Arc::clone(&decision))));
+        Ok(Settled::First)
+    }
+}
+
+impl<S> std::fmt::Debug for Core<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+fn take<T>(cell: &Mutex<Option<T>>) -> Option<T> {
+    cell.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// An error of the class "unavailable".
+pub(super) fn unavailable(reason: impl Into<String>) -> EngineError {
+    EngineError::Unavailable { reason: reason.into(), retry_after: RETRY_AFTER }
+}
+
+/// An error of the class "overloaded".
+pub(super) fn overloaded(reason: impl Into<String>) -> EngineError {
+    EngineError::Overloaded { reason: reason.into(), retry_after: RETRY_AFTER }
+}
+
+/// The class of a log's error.
+pub(super) fn of_log(error: LogError) -> EngineError {
+    match error {
+        LogError::Full(_) => overloaded(error.to_string()),
+        LogError::Closed | LogError::Failed(_) | LogError::Late(_) => unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,177 @@
+//! Labels: verdicts that arrive after their transaction, or before it.
+//!
+//! The log keeps every verdict and says which transaction it is about. One whose transaction the log does not have yet
+//! is looked for among the open ones; else it waits, bounded in number and in time, and is applied when its transaction
+//! is observed. A label may be applied twice: history takes each once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::fingerprint::id_of;
+use super::ports::{Entry, Scorer};
+use super::{EngineError, Label, LabelOutcome};
+use crate::base::clock::{HOUR, Millis};
+use crate::features::EventLabel;
+use crate::transaction::Transaction;
+
+/// How often a label looks again for a transaction that left `open` for the log meanwhile.
+const LOOKS: usize = 3;
+
+/// The verdict with the entities it counts for.
+pub(super) fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
+    let optional = [
+        ("merchant_id", &transaction.merchant_id),
+        ("product_id", &transaction.product_id),
+        ("card_id", &transaction.card_id),
+        ("device_id", &transaction.device_id),
+    ];
+    let mut entities = vec![
+        ("customer_id", transaction.customer_id.to_string()),
+        ("terminal_id", transaction.terminal_id.to_string()),
+    ];
+    entities.extend(optional.into_iter().filter_map(|(field, id)| Some((field, id.as_ref()?.to_string()))));
+    EventLabel {
+        transaction_id: label.transaction_id.clone(),
+        occurred_at: transaction.occurred_at,
+        entities,
+        is_fraud: label.is_fraud,
+        labelled_at: label.labelled_at,
+    }
+}
+
+/// Labels whose transaction has not come.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    labels: HashMap<String, Vec<Label>>,
+    count: usize,
+    most: usize,
+    retention: i64,
+    swept: Millis,
+}
+
+impl Waiting {
+    /// At most `most` labels, each until the stream is `retention` milliseconds past it.
+    pub(super) fn new(most: usize, retention: i64) -> Self {
+        Self { labels: HashMap::new(), count: 0, most, retention, swept: Millis(i64::MIN) }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Lets a label wait; `false` when there is no room.
+    pub(super) fn put(&mut self, label: Label) -> bool {
+        let others = self.labels.entry(label.transaction_id.clone()).or_default();
+        if others.contains(&label) {
+            return true;
+        }
+        if self.count >= self.most {
+            if others.is_empty() {
+                self.labels.remove(&label.transaction_id);
+            }
+            return false;
+        }
+        others.push(label);
+        self.count += 1;
+        true
+    }
+
+    /// The labels of a transaction that has come.
+    pub(super) fn take(&mut self, transaction_id: &str) -> Vec<Label> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let labels = self.labels.remove(transaction_id).unwrap_or_default();
+        self.count -= labels.len();
+        labels
+    }
+
+    /// Gives up labels past their retention, looking once in an hour of the stream; how many.
+    pub(super) fn give_up(&mut self, newest: Millis) -> usize {
+        if newest.0.saturating_sub(HOUR) < self.swept.0 {
+            return 0;
+        }
+        self.swept = newest;
+        let before = self.count;
+        let horizon = newest.0.saturating_sub(self.retention);
+        self.labels.retain(|_, labels| {
+            labels.retain(|label| label.labelled_at.0 >= horizon);
+            !labels.is_empty()
+        });
+        self.count = self.labels.values().map(Vec::len).sum();
+        before - self.count
+    }
+}
+
+enum Place {
+    Applied,
+    Waits,
+    LookAgain,
+}
+
+impl<S: Scorer> Core<S> {
+    /// Records a verdict, then lets it count or wait.
+    pub(super) async fn label(self: &Arc<Self>, label: Label) -> Result<LabelOutcome, EngineError> {
+        self.accepting()?;
+        let mut repeated = false;
+        for look in 0..LOOKS {
+            let written = self.append_and_wait(Entry::Label(label.clone()), self.limits.store_wait).await?;
+            repeated |= look == 0 && !written.first;
+            let outcome = match self.place(&label, written.transaction.as_deref(), look + 1 == LOOKS) {
+                Place::LookAgain => continue,
+                _ if repeated => LabelOutcome::Repeated,
+                Place::Applied => LabelOutcome::Recorded,
+                Place::Waits => LabelOutcome::Waiting,
+            };
+            self.observer.labelled(outcome);
+            return Ok(outcome);
+        }
+        Err(EngineError::Internal("a label found no place".to_owned()))
+    }
+
+    fn place(&self, label: &Label, transaction: Option<&Transaction>, last: bool) -> Place {
+        let mut ledger = self.ledger();
+        let ledger = &mut *ledger;
+        let open = ledger.open.get(label.transaction_id.as_str()).map(|open| &*open.transaction);
+        if let Some(transaction) = transaction.or(open) {
+            ledger.history.label(&event_label(transaction, label));
+            return Place::Applied;
+        }
+        if !last && ledger.ids.get(id_of(self.key, &label.transaction_id)).is_some() {
+            return Place::LookAgain;
+        }
+        if !ledger.waiting.put(label.clone()) {
+            self.observer.unmatched(1);
+        }
+        Place::Waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(id: &str, labelled_at: i64) -> Label {
+        Label { transaction_id: id.into(), is_fraud: true, labelled_at: Millis(labelled_at), source: "review".into() }
+    }
+
+    #[test]
+    fn labels_wait_bounded_in_number() {
+        let mut waiting = Waiting::new(2, HOUR);
+        assert!(waiting.put(label("a", 1)) && waiting.put(label("a", 1)) && waiting.put(label("a", 2)));
+        assert!(!waiting.put(label("b", 1)));
+        assert_eq!((waiting.len(), waiting.labels.len()), (2, 1));
+        assert_eq!(waiting.take("a").len(), 2);
+        assert_eq!((waiting.len(), waiting.take("a").len()), (0, 0));
+    }
+
+    #[test]
+    fn labels_wait_bounded_in_time() {
+        let mut waiting = Waiting::new(9, 10 * HOUR);
+        assert!(waiting.put(label("old", 0)) && waiting.put(label("new", 5 * HOUR)));
+        assert_eq!(waiting.give_up(Millis(9 * HOUR)), 0);
+        assert_eq!(waiting.give_up(Millis(12 * HOUR)), 1);
+        assert_eq!((waiting.take("old").len(), waiting.take("new").len()), (0, 1));
+    }
+}

@@ -1,0 +1,351 @@
+//! What the engine knows of every transaction, under one lock: history, the index of ids, and what is still open.
+//!
+//! A transaction id is in one of these states:
+//!
+//! ```text
+//! unknown ─observe─▶ deciding ─commit─▶ decided            (index; cache and log have the record)
+//!                      │  ▲
+//!          fallback,   │  │ retry, background
+//!          abandoned   ▼  │
+//!                    undecided        commit failed: uncommitted ─retry, background─▶ deciding
+//! ```
+//!
+//! Invariant: history is moved exactly on the way from unknown to deciding; `deciding` has one owner.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use tokio::sync::oneshot;
+
+use super::active::Active;
+use super::fingerprint::{fingerprint_of, id_of};
+use super::ids::{Ids, Seen, second_of};
+use super::labels::{Waiting, event_label};
+use super::ports::Record;
+use crate::base::clock::Millis;
+use crate::base::hash::HashKey;
+use crate::base::money::BaseAmount;
+use crate::decision::{Decision, ModelRef};
+use crate::features::{Event, History, Marks, Rows};
+use crate::transaction::Transaction;
+
+/// At most this many requests wait for one that decides the same id.
+const MOST_WAITERS: usize = 1024;
+/// The index knows this many models by number; a decision of another is read from the log.
+const MOST_MODELS: usize = 255;
+
+/// What the index keeps of a transaction whatever is decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marked {
+    pub(super) id: u128,
+    pub(super) fingerprint: u64,
+    occurred_at: Millis,
+}
+
+impl Marked {
+    pub(super) fn new(transaction: &Transaction, key: HashKey) -> Self {
+        let id = id_of(key, &transaction.transaction_id);
+        Self { id, fingerprint: fingerprint_of(key, transaction), occurred_at: transaction.occurred_at }
+    }
+}
+
+/// A transaction on its way through the line.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) transaction: Arc<Transaction>,
+    pub(super) base: BaseAmount,
+    pub(super) marked: Marked,
+}
+
+/// What was read from history for the model that was active then.
+#[derive(Debug)]
+pub(super) struct Observed<S> {
+    pub(super) active: Arc<Active<S>>,
+    pub(super) values: Vec<f64>,
+    pub(super) marks: Marks,
+    pub(super) incomplete: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Open<S> {
+    pub(super) transaction: Arc<Transaction>,
+    base: BaseAmount,
+    state: State<S>,
+}
+
+#[derive(Debug)]
+enum State<S> {
+    Deciding(Vec<oneshot::Sender<Arc<Decision>>>),
+    Undecided(Option<Observed<S>>),
+    Uncommitted(Record),
+}
+
+/// What the ledger says to an arrival.
+#[derive(Debug)]
+pub(super) enum Found<S> {
+    /// It was unknown: history has moved, the caller decides.
+    New(Observed<S>),
+    /// It waits for its decision: the caller decides.
+    Undecided(BaseAmount, Observed<S>),
+    /// It is decided but not recorded: the caller commits this.
+    Uncommitted(Record),
+    /// Another request decides it.
+    Deciding(oneshot::Receiver<Arc<Decision>>),
+    /// The index knows it and nothing is open.
+    Seen(Seen),
+    /// The index cannot know it: ask the log, then again with [`Asked::Absent`].
+    Beyond,
+    /// Unknown everywhere and before the horizon.
+    TooOld(Millis),
+    /// Another value in a required field.
+    Conflict,
+    /// Too many are open or wait.
+    Crowded(&'static str),
+}
+
+/// What the log was found to hold of an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nobody asked.
+    Not,
+    /// Nothing.
+    Absent,
+    /// The transaction, with this amount, and no decision: it was observed in its time.
+    Undecided(BaseAmount),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger<S> {
+    pub(super) history: History,
+    pub(super) ids: Ids,
+    pub(super) waiting: Waiting,
+    pub(super) open: HashMap<CompactString, Open<S>>,
+    pub(super) due: VecDeque<CompactString>,
+    /// Whether the log holds undecided transactions that `due` does not.
+    pub(super) overflowed: bool,
+    /// Whether history or the index may lack something.
+    pub(super) incomplete: bool,
+    pub(super) newest: Option<Millis>,
+    models: Vec<Arc<ModelRef>>,
+    rows: Rows,
+    key: HashKey,
+    lateness: i64,
+    max_open: usize,
+}
+
+impl<S> Ledger<S> {
+    pub(super) fn new(history: History, waiting: Waiting, key: HashKey, lateness: i64, max_open: usize) -> Self {
+        Self {
+            history,
+            ids: Ids::new(),
+            waiting,
+            open: HashMap::new(),
+            due: VecDeque::new(),
+            overflowed: true,
+            incomplete: false,
+            newest: None,
+            models: Vec::new(),
+            rows: Rows::default(),
+            key,
+            lateness,
+            max_open,
+        }
+    }
+
+    /// Before it, ids are forgotten.
+    pub(super) fn horizon(&self) -> Millis {
+        Millis(self.newest.map_or(i64::MIN, |newest| newest.0.saturating_sub(self.lateness)))
+    }
+
+    /// Finds out what `arrival` is and, when it is new, observes it.
+    pub(super) fn resolve(&mut self, arrival: &Arrival, active: &Arc<Active<S>>, asked: Asked) -> Found<S> {
+        let Transaction { transaction_id, occurred_at, .. } = &*arrival.transaction;
+        if let Some(open) = self.open.get(transaction_id) {
+            if fingerprint_of(self.key, &open.transaction) != arrival.marked.fingerprint {
+                return Found::Conflict;
+            }
+            return self.join(transaction_id, active);
+        }
+        if let Some(seen) = self.ids.get(arrival.marked.id)
+            && asked == Asked::Not
+        {
+            return if seen.fingerprint == arrival.marked.fingerprint { Found::Seen(seen) } else { Found::Conflict };
+        }
+        let horizon = self.horizon();
+        let beyond = *occurred_at < horizon;
+        match asked {
+            Asked::Not if beyond || self.incomplete => return Found::Beyond,
+            Asked::Absent if beyond => return Found::TooOld(horizon),
+            _ => {}
+        }
+        if self.open.len() >= self.max_open {
+            return Found::Crowded("too many transactions wait for their decision");
+        }
+        let known = matches!(asked, Asked::Undecided(_)) || self.ids.get(arrival.marked.id).is_some();
+        let base = if let Asked::Undecided(base) = asked { base } else { arrival.base };
+        let observed =
+            if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
+        let open = Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
+        self.open.insert(transaction_id.clone(), open);
+        if known { Found::Undecided(base, observed) } else { Found::New(observed) }
+    }
+
+    /// Takes over what is open, or waits for who has it.
+    pub(super) fn join(&mut self, transaction_id: &str, active: &Arc<Active<S>>) -> Found<S> {
+        let Some(open) = self.open.get_mut(transaction_id) else { return Found::Beyond };
+        if let State::Deciding(waiters) = &mut open.state {
+            if waiters.len() >= MOST_WAITERS {
+                return Found::Crowded("too many requests wait for the same transaction");
+            }
+            let (sender, receiver) = oneshot::channel();
+            waiters.push(sender);
+            return Found::Deciding(receiver);
+        }
+        let (base, transaction) = (open.base, Arc::clone(&open.transaction));
+        match std::mem::replace(&mut open.state, State::Deciding(Vec::new())) {
+            State::Uncommitted(record) => Found::Uncommitted(record),
+            State::Undecided(Some(observed)) if Arc::ptr_eq(&observed.active, active) => {
+                Found::Undecided(base, observed)
+            }
+            State::Undecided(_) | State::Deciding(_) => Found::Undecided(base, self.read(&transaction, base, active)),
+        }
+    }
+
+    fn observe(&mut self, arrival: &Arrival, active: &Arc<Active<S>>) -> Observed<S> {
+        let occurred_at = arrival.transaction.occurred_at;
+        self.newest = self.newest.max(Some(occurred_at));
+        self.remember(arrival.marked, None);
+        let event = Event { transaction: &arrival.transaction, base: arrival.base };
+        let observed = if let Some(chosen) = &active.chosen {
+            self.rows.reset(chosen.plan.width());
+            self.history.observe(&[event], &chosen.plan, &mut self.rows);
+            self.taken(active)
+        } else {
+            self.history.insert(&event);
+            Observed {
+                active: Arc::clone(active),
+                values: Vec::new(),
+                marks: Marks::default(),
+                incomplete: self.incomplete,
+            }
+        };
+        for label in self.waiting.take(&arrival.transaction.transaction_id) {
+            self.history.label(&event_label(&arrival.transaction, &label));
+        }
+        observed
+    }
+
+    fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {
+        if let Some(chosen) = &active.chosen {
+            self.rows.reset(chosen.plan.width());
+            self.history.read(&[Event { transaction, base }], &chosen.plan, &mut self.rows);
+        } else {
+            self.rows.reset(0);
+        }
+        self.taken(active)
+    }
+
+    fn taken(&self, active: &Arc<Active<S>>) -> Observed<S> {
+        let (values, marks) = self.rows.row(0).unwrap_or_default();
+        Observed { active: Arc::clone(active), values: values.to_vec(), marks, incomplete: self.incomplete }
+    }
+
+    /// Enters an id into the index, decided or not.
+    pub(super) fn remember(&mut self, marked: Marked, outcome: Option<(f32, bool, bool, &Arc<ModelRef>)>) {
+        let mut seen = Seen {
+            fingerprint: marked.fingerprint,
+            score: 0.0,
+            second: second_of(marked.occurred_at),
+            model: u8::MAX,
+            decided: false,
+            flagged: false,
+            degraded: false,
+        };
+        if let Some((score, flagged, degraded, model)) = outcome {
+            (seen.score, seen.flagged, seen.degraded, seen.decided) = (score, flagged, degraded, true);
+            seen.model = self.number_of(model);
+        }
+        let horizon = self.horizon();
+        self.ids.put(marked.id, &seen, horizon);
+    }
+
+    fn number_of(&mut self, model: &Arc<ModelRef>) -> u8 {
+        let known = self.models.iter().position(|other| Arc::ptr_eq(other, model) || other == model);
+        let number = known.unwrap_or_else(|| {
+            if self.models.len() < MOST_MODELS {
+                self.models.push(Arc::clone(model));
+                self.models.len() - 1
+            } else {
+                MOST_MODELS
+            }
+        });
+        u8::try_from(number).unwrap_or(u8::MAX)
+    }
+
+    /// The model with this number in the index.
+    pub(super) fn model(&self, number: u8) -> Option<Arc<ModelRef>> {
+        self.models.get(usize::from(number)).map(Arc::clone)
+    }
+
+    /// Closes an open transaction; those who waited for it.
+    pub(super) fn close(&mut self, transaction_id: &str) -> Vec<oneshot::Sender<Arc<Decision>>> {
+        match self.open.remove(transaction_id).map(|open| open.state) {
+            Some(State::Deciding(waiters)) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Leaves an open transaction undecided, due for the background queue; those who waited for it.
+    pub(super) fn leave(
+        &mut self,
+        transaction_id: &CompactString,
+        observed: Option<Observed<S>>,
+    ) -> Vec<oneshot::Sender<Arc<Decision>>> {
+        self.put_back(transaction_id, State::Undecided(observed))
+    }
+
+    /// Keeps a decision that could not be recorded.
+    pub(super) fn keep(&mut self, record: Record) -> Vec<oneshot::Sender<Arc<Decision>>> {
+        let transaction = Arc::clone(&record.transaction);
+        self.put_back(&transaction.transaction_id, State::Uncommitted(record))
+    }
+
+    fn put_back(&mut self, transaction_id: &CompactString, state: State<S>) -> Vec<oneshot::Sender<Arc<Decision>>> {
+        let Some(open) = self.open.get_mut(transaction_id) else { return Vec::new() };
+        self.due.push_back(transaction_id.clone());
+        match std::mem::replace(&mut open.state, state) {
+            State::Deciding(waiters) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Opens a transaction that the log holds undecided, if it is neither open nor decided.
+    pub(super) fn refill(&mut self, transaction: Transaction, base: BaseAmount) {
+        let decided = self.ids.get(id_of(self.key, &transaction.transaction_id)).is_some_and(|seen| seen.decided);
+        if decided || self.open.contains_key(&transaction.transaction_id) {
+            return;
+        }
+        let id = transaction.transaction_id.clone();
+        let open = Open { transaction: Arc::new(transaction), base, state: State::Undecided(None) };
+        self.open.insert(id.clone(), open);
+        self.due.push_back(id);
+    }
+
+    /// The next due transaction and what is to be done with it. Undecided ones stay while there is no model.
+    pub(super) fn next_due(&mut self, active: &Arc<Active<S>>) -> Option<(Arc<Transaction>, Found<S>)> {
+        for _ in 0..self.due.len() {
+            let id = self.due.pop_front()?;
+            let Some(open) = self.open.get(&id) else { continue };
+            match open.state {
+                State::Deciding(_) => {}
+                State::Undecided(_) if active.chosen.is_none() => self.due.push_back(id),
+                State::Undecided(_) | State::Uncommitted(_) => {
+                    return Some((Arc::clone(&open.transaction), self.join(&id, active)));
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,411 @@
+//! The line as one function: [`decide`] is resolve and observe → encode → infer → judge → commit.
+//!
+//! In: a validated transaction and what the mouth knows of the request. Out: the one decision of its id, or an error of
+//! a class. What a caller waits for is bounded by its deadline; a part of it is kept back so that a fallback, too,
+//! can be recorded in time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::core::{Claim, Core, Settled, of_log, overloaded, unavailable};
+use super::fingerprint::fingerprint_of;
+use super::ids::Seen;
+use super::ledger::{Arrival, Asked, Found, Marked};
+use super::ports::{Entry, Features, LogError, Record, Scorer, Step};
+use super::{Answer, EngineError, Received, TimeSource};
+use crate::base::clock::Millis;
+use crate::decision::{
+    Circumstances, Decision, DecisionKind, DegradedCause, FallbackCause, Reason, fall_back, feature_reasons, judge,
+};
+use crate::features::Marks;
+use crate::model::InferError;
+use crate::transaction::{Rejection, RejectionCode, Transaction};
+
+/// The most of a deadline that is kept back for the commit.
+const MOST_RESERVE: Duration = Duration::from_millis(10);
+
+/// Decides one transaction.
+pub(super) async fn decide<S: Scorer>(
+    core: &Arc<Core<S>>,
+    transaction: Transaction,
+    received: Received,
+) -> Result<Answer, EngineError> {
+    let _flight = core.accepting()?;
+    let arrival = admit(core, transaction, &received)?;
+    let claim = match resolve_and_observe(core, &arrival, &received).await? {
+        Resolved::Earlier(decision) => return Ok(Answer { decision, repeated: true }),
+        Resolved::Uncommitted(record) => return commit(core, record, &received).await,
+        Resolved::Claimed(claim) => claim,
+    };
+    let row = encode(core, &claim);
+    let score = infer(core, &claim, row.clone(), before_commit(&received)).await;
+    match judged(core, claim, row, score, &received).await? {
+        Judged::Full(record) => commit(core, record, &received).await,
+        Judged::Fallback(claim, decision) => commit_fallback(core, claim, decision, &received).await,
+    }
+}
+
+/// Checks what needs no lock.
+fn admit<S>(core: &Core<S>, transaction: Transaction, received: &Received) -> Result<Arrival, EngineError> {
+    let limit = i64::try_from(core.limits.too_far_ahead.as_millis()).unwrap_or(i64::MAX);
+    let latest = received.now.0.saturating_add(limit);
+    if core.limits.time == TimeSource::Wall && transaction.occurred_at.0 > latest {
+        let rule = format!("must be at most {:?} ahead of the clock ({})", core.limits.too_far_ahead, Millis(latest));
+        return Err(rejected(core, RejectionCode::TooFarAhead, "occurred_at", &transaction, rule));
+    }
+    let base = core.rates.to_base(transaction.amount_minor, transaction.currency, transaction.occurred_at);
+    Ok(Arrival { marked: Marked::new(&transaction, core.key), transaction: Arc::new(transaction), base })
+}
+
+enum Resolved<S> {
+    Earlier(Arc<Decision>),
+    Uncommitted(Record),
+    Claimed(Claim<S>),
+}
+
+/// Finds the earlier decision, or claims the transaction; a new one has moved history then.
+async fn resolve_and_observe<S: Scorer>(
+    core: &Arc<Core<S>>,
+    arrival: &Arrival,
+    received: &Received,
+) -> Result<Resolved<S>, EngineError> {
+    let mut asked = Asked::Not;
+    loop {
+        match observe(core, arrival, asked)? {
+            (Found::New(observed), base) | (Found::Undecided(base, observed), _) => {
+                let claim = Claim::new(core, Arc::clone(&arrival.transaction), base, observed);
+                return Ok(Resolved::Claimed(claim));
+            }
+            (Found::Uncommitted(record), _) => return Ok(Resolved::Uncommitted(record)),
+            (Found::Deciding(receiver), _) => {
+                let wait = remaining(received);
+                match timeout(wait, receiver).await {
+                    Ok(Ok(decision)) => return Ok(Resolved::Earlier(repeat(core, arrival, decision))),
+                    // Whoever decided gave it up: look again.
+                    Ok(Err(_)) => {}
+                    Err(_) => return Err(EngineError::Deadline(received.deadline)),
+                }
+            }
+            (Found::Seen(seen), _) => match earlier(core, arrival, Some(seen), received).await? {
+                Recalled::Decision(decision) => return Ok(Resolved::Earlier(repeat(core, arrival, decision))),
+                Recalled::Not(now) => asked = now,
+            },
+            (Found::Beyond, _) => match earlier(core, arrival, None, received).await? {
+                Recalled::Decision(decision) => return Ok(Resolved::Earlier(repeat(core, arrival, decision))),
+                Recalled::Not(now) => asked = now,
+            },
+            (Found::TooOld(horizon), _) => {
+                let rule = format!("must not be before {horizon}, the stream's time less the allowed lateness");
+                return Err(rejected(core, RejectionCode::TooOld, "occurred_at", &arrival.transaction, rule));
+            }
+            (Found::Conflict, _) => return Err(conflict(core, &arrival.transaction)),
+            (Found::Crowded(reason), _) => return Err(overloaded(reason)),
+        }
+    }
+}
+
+/// Asks the ledger, which observes what is new.
+fn observe<S: Scorer>(
+    core: &Core<S>,
+    arrival: &Arrival,
+    asked: Asked,
+) -> Result<(Found<S>, crate::base::money::BaseAmount), EngineError> {
+    let active = core.active.load_full();
+    // Nothing is observed that the log could not take at once.
+    let room = core.log.has_room();
+    let started = Instant::now();
+    let (found, given_up) = {
+        let mut ledger = core.ledger();
+        if !room && ledger.ids.get(arrival.marked.id).is_none() {
+            return Err(overloaded("the log's queue is full"));
+        }
+        let found = ledger.resolve(arrival, &active, asked);
+        let newest = ledger.newest;
+        (found, newest.map_or(0, |newest| ledger.waiting.give_up(newest)))
+    };
+    if matches!(found, Found::New(_)) {
+        core.observer.step(Step::Observe, started.elapsed());
+    }
+    if given_up > 0 {
+        core.observer.unmatched(given_up);
+    }
+    Ok((found, arrival.base))
+}
+
+enum Recalled {
+    Decision(Arc<Decision>),
+    Not(Asked),
+}
+
+/// The decision that was made before: from the cache, else the log, else, without its reasons, from the index.
+async fn earlier<S: Scorer>(
+    core: &Core<S>,
+    arrival: &Arrival,
+    seen: Option<Seen>,
+    received: &Received,
+) -> Result<Recalled, EngineError> {
+    let id = &arrival.transaction.transaction_id;
+    // Only the index vouches that the cached decision is of the same payment.
+    if seen.is_some()
+        && let Some(decision) = core.cache.get(id)
+    {
+        return Ok(Recalled::Decision(decision));
+    }
+    let wait = before_commit(received).min(core.limits.store_wait);
+    let found = timeout(wait, core.log.find(id)).await.unwrap_or(Err(LogError::Late(wait)));
+    let from_index = seen.filter(|seen| seen.decided).map(|seen| indexed(core, arrival, seen));
+    match found {
+        Ok(Some(stored)) => {
+            if fingerprint_of(core.key, &stored.transaction) != arrival.marked.fingerprint {
+                return Err(conflict(core, &arrival.transaction));
+            }
+            let Some(decision) = stored.decision.map(Arc::new) else {
+                return Ok(Recalled::Not(Asked::Undecided(stored.base)));
+            };
+            // Beyond the horizon the index would have to vouch for what is cached: it is read from the log each time.
+            if seen.is_some() && decision.kind == DecisionKind::Full {
+                core.cache.insert(id.clone(), Arc::clone(&decision));
+            }
+            Ok(Recalled::Decision(decision))
+        }
+        Ok(None) => Ok(from_index.map_or(Recalled::Not(Asked::Absent), Recalled::Decision)),
+        Err(error) => from_index.map(Recalled::Decision).ok_or_else(|| of_log(error)),
+    }
+}
+
+fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
+    let model = core.ledger().model(seen.model);
+    let named =
+        |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
+    Arc::new(Decision {
+        transaction_id: arrival.transaction.transaction_id.to_string(),
+        kind: DecisionKind::Full,
+        revision: Some(0),
+        score: Some(seen.score),
+        flagged: seen.flagged,
+        threshold: model.as_ref().map(|model| model.threshold),
+        model: named(|model| &model.name),
+        model_version: named(|model| &model.version),
+        model_sha256: named(|model| &model.sha256),
+        reasons: vec![DegradedCause::RecordUnavailable.reason()],
+        degraded: true,
+        source: crate::decision::Source::Predict,
+        scored_at: core.clock.now(),
+        took_micros: 0,
+    })
+}
+
+/// A later copy: may fill optional fields in the log; the decision stays.
+fn repeat<S>(core: &Core<S>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
+    core.observer.repeated();
+    let Transaction { merchant_id, product_id, country, channel, card_id, device_id, .. } = &*arrival.transaction;
+    let ids = [merchant_id, product_id, country, card_id, device_id];
+    if channel.is_some() || ids.iter().any(|id| id.is_some()) {
+        // Best effort: a full queue keeps the decision as it is, and the next copy fills again.
+        drop(core.log.append(Entry::Fill(Arc::clone(&arrival.transaction)), None));
+    }
+    decision
+}
+
+/// Values of 64 bits to the model's 32, held to the finite range.
+pub(super) fn encode<S>(core: &Core<S>, claim: &Claim<S>) -> Vec<f32> {
+    let started = Instant::now();
+    let values = claim.observed().map_or(&[][..], |observed| &observed.values);
+    let row = values.iter().map(|value| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32).collect();
+    core.observer.step(Step::Encode, started.elapsed());
+    row
+}
+
+/// The model's score, or the cause why there is none.
+pub(super) async fn infer<S: Scorer>(
+    core: &Core<S>,
+    claim: &Claim<S>,
+    row: Vec<f32>,
+    wait: Duration,
+) -> Result<f32, FallbackCause> {
+    let chosen = claim.observed().and_then(|observed| observed.active.chosen.as_ref()).ok_or(FallbackCause::NoModel)?;
+    let started = Instant::now();
+    let score = match timeout(wait, chosen.model.infer(row, wait)).await {
+        Err(_) | Ok(Err(InferError::Deadline)) => Err(FallbackCause::Deadline),
+        Ok(Err(InferError::Overloaded(_))) => Err(FallbackCause::Overload),
+        Ok(Err(InferError::Failed(reason))) => {
+            tracing::warn!(model = chosen.reference.version, reason, "a row got no score");
+            Err(FallbackCause::NoModel)
+        }
+        Ok(Ok(score)) if score.is_finite() => Ok(score.clamp(0.0, 1.0)),
+        Ok(Ok(_)) => Err(FallbackCause::NoModel),
+    };
+    core.observer.step(Step::Infer, started.elapsed());
+    score
+}
+
+pub(super) enum Judged<S> {
+    Full(Record),
+    Fallback(Claim<S>, Arc<Decision>),
+}
+
+/// The decision: by the model's threshold, or by the policy. A refused claim goes to the background queue.
+pub(super) async fn judged<S: Scorer>(
+    core: &Core<S>,
+    claim: Claim<S>,
+    row: Vec<f32>,
+    score: Result<f32, FallbackCause>,
+    received: &Received,
+) -> Result<Judged<S>, EngineError> {
+    let started = Instant::now();
+    let transaction = Arc::clone(&claim.transaction);
+    let circumstances = || circumstances(&transaction.transaction_id, received);
+    let judged = match (score, claim.observed().and_then(|observed| observed.active.chosen.as_ref())) {
+        (Ok(score), Some(chosen)) => {
+            let flagged = score >= chosen.reference.threshold;
+            let moved = if flagged { explain(core, &claim, row, score, received).await } else { Vec::new() };
+            let causes = claim.observed().map_or_else(Vec::new, |seen| causes_of(seen.marks, seen.incomplete));
+            let decision = judge(circumstances(), &chosen.reference, score, moved, &causes);
+            let (columns, model, base) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference), claim.base);
+            let values = claim.end().map(|observed| observed.values).unwrap_or_default();
+            let features = Arc::new(Features { columns, values });
+            Judged::Full(Record { transaction, base, decision: Arc::new(decision), model, features })
+        }
+        (score, chosen) => {
+            let cause = score.err().unwrap_or(FallbackCause::NoModel);
+            let policy = claim.observed().map_or_else(|| core.active.load().policy, |observed| observed.active.policy);
+            let Some(flagged) = policy.flags(cause) else { return Err(refused(cause, received)) };
+            let model = chosen.map(|chosen| &*chosen.reference);
+            let decision = Arc::new(fall_back(circumstances(), model, cause, flagged));
+            Judged::Fallback(claim, decision)
+        }
+    };
+    core.observer.step(Step::Judge, started.elapsed());
+    Ok(judged)
+}
+
+/// Which features moved the score; none when that cannot be said within its small budget.
+async fn explain<S: Scorer>(
+    core: &Core<S>,
+    claim: &Claim<S>,
+    row: Vec<f32>,
+    score: f32,
+    received: &Received,
+) -> Vec<Reason> {
+    let Some((observed, chosen)) = claim.observed().and_then(|seen| Some((seen, seen.active.chosen.as_ref()?))) else {
+        return Vec::new();
+    };
+    let wait = core.limits.explain_wait.min(before_commit(received) / 2);
+    match timeout(wait, chosen.model.explain(row, score, wait)).await {
+        Ok(Ok(moved)) => feature_reasons(&chosen.columns, &observed.values, &moved, core.limits.reasons),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+fn causes_of(marks: Marks, incomplete: bool) -> Vec<DegradedCause> {
+    let all = [
+        (incomplete, DegradedCause::HistoryIncomplete),
+        (marks.stale_rate, DegradedCause::StaleRate),
+        (marks.missing_rate, DegradedCause::MissingRate),
+        (marks.approximate, DegradedCause::ApproximateWindow),
+        (marks.new_customer, DegradedCause::NewCustomer),
+    ];
+    all.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause).collect()
+}
+
+fn circumstances<'a>(transaction_id: &'a str, received: &Received) -> Circumstances<'a> {
+    let took = received.at.elapsed();
+    let millis = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    Circumstances {
+        transaction_id,
+        source: received.source,
+        scored_at: Millis(received.now.0.saturating_add(millis)),
+        took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Records a full decision as the durability asks, then answers with it; with the first one where another was first.
+pub(super) async fn commit<S: Scorer>(
+    core: &Arc<Core<S>>,
+    record: Record,
+    received: &Received,
+) -> Result<Answer, EngineError> {
+    let (decision, transaction) = (Arc::clone(&record.decision), Arc::clone(&record.transaction));
+    let started = Instant::now();
+    let settled = settled(core.record(record), received).await?;
+    core.observer.step(Step::Commit, started.elapsed());
+    match settled {
+        Settled::First => Ok(Answer { decision, repeated: false }),
+        Settled::Superseded => {
+            let wait = core.limits.store_wait;
+            let found = timeout(wait, core.log.find(&transaction.transaction_id)).await;
+            let stored = found.unwrap_or(Err(LogError::Late(wait))).map_err(of_log)?;
+            let first =
+                stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
+            Ok(Answer { decision: Arc::new(first), repeated: true })
+        }
+    }
+}
+
+/// Records a fallback likewise.
+async fn commit_fallback<S: Scorer>(
+    core: &Arc<Core<S>>,
+    claim: Claim<S>,
+    decision: Arc<Decision>,
+    received: &Received,
+) -> Result<Answer, EngineError> {
+    let started = Instant::now();
+    settled(core.record_fallback(claim, Arc::clone(&decision)), received).await?;
+    core.observer.step(Step::Commit, started.elapsed());
+    Ok(Answer { decision, repeated: false })
+}
+
+/// Waits for the log's answer until the deadline. Cancel safety: the log settles the record without the waiter.
+async fn settled(
+    mut receiver: oneshot::Receiver<Result<Settled, LogError>>,
+    received: &Received,
+) -> Result<Settled, EngineError> {
+    if let Ok(known) = receiver.try_recv() {
+        return known.map_err(of_log);
+    }
+    match timeout(remaining(received), receiver).await {
+        Ok(answered) => answered.unwrap_or(Err(LogError::Closed)).map_err(of_log),
+        Err(_) => Err(EngineError::Deadline(received.deadline)),
+    }
+}
+
+/// What is left of the deadline.
+fn remaining(received: &Received) -> Duration {
+    received.deadline.saturating_sub(received.at.elapsed())
+}
+
+/// What is left of it for the model.
+fn before_commit(received: &Received) -> Duration {
+    remaining(received).saturating_sub(MOST_RESERVE.min(received.deadline / 5))
+}
+
+fn refused(cause: FallbackCause, received: &Received) -> EngineError {
+    match cause {
+        FallbackCause::Deadline => EngineError::Deadline(received.deadline),
+        FallbackCause::Overload => overloaded("the model's queue is full"),
+        FallbackCause::NoModel => unavailable("no model could score the transaction"),
+    }
+}
+
+fn conflict<S>(core: &Core<S>, transaction: &Transaction) -> EngineError {
+    let rule = "this id came before with another value in a required field; send a new payment under a new id";
+    rejected(core, RejectionCode::Conflict, "transaction_id", transaction, rule.to_owned())
+}
+
+fn rejected<S>(
+    core: &Core<S>,
+    code: RejectionCode,
+    field: &str,
+    transaction: &Transaction,
+    rule: String,
+) -> EngineError {
+    core.observer.rejected(code);
+    let value = match code {
+        RejectionCode::Conflict => transaction.transaction_id.chars().take(32).collect(),
+        _ => transaction.occurred_at.to_string(),
+    };
+    EngineError::Rejected(Rejection { code, field: field.to_owned(), value: Some(value), rule })
+}

@@ -1,0 +1,319 @@
+//! What the engine needs of others: a log that keeps what was decided, a model that scores, someone who counts.
+//!
+//! Invariant of [`Log`]: entries take effect in the order of `append`; of a transaction id, the first full record stays.
+//! A call that cannot be answered fails; none waits without end on a caller's behalf: the engine bounds every wait.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{Label, LabelOutcome};
+use crate::base::clock::Millis;
+use crate::base::money::BaseAmount;
+use crate::decision::{Column, Decision, DecisionKind, ModelRef};
+use crate::features::EventLabel;
+use crate::model::{InferError, Model, Package};
+use crate::transaction::{RejectionCode, Transaction};
+
+/// A full decision with everything that a reader of the log needs.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The payment.
+    pub transaction: Arc<Transaction>,
+    /// Its amount in the base currency.
+    pub base: BaseAmount,
+    /// What was decided.
+    pub decision: Arc<Decision>,
+    /// The model that scored.
+    pub model: Arc<ModelRef>,
+    /// The features as they were used.
+    pub features: Arc<Features>,
+}
+
+/// Feature values, in the order of `columns`.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Their names.
+    pub columns: Arc<[Column]>,
+    /// Their values, always finite.
+    pub values: Vec<f64>,
+}
+
+impl Features {
+    /// The stored document: `{"name": value, …}`, integers without a fraction.
+    #[must_use]
+    pub fn document(&self) -> serde_json::Value {
+        let number = |column: &Column, value: f64| {
+            if column.integer { serde_json::Value::from(value as i64) } else { serde_json::Value::from(value) }
+        };
+        let pairs = self.columns.iter().zip(&self.values);
+        serde_json::Value::Object(pairs.map(|(column, &value)| (column.name.clone(), number(column, value))).collect())
+    }
+}
+
+/// What is appended to the log.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A full decision. The first of an id stays; a later one changes nothing and is answered `first: false`.
+    Full(Record),
+    /// A fallback: the transaction, without a decision yet, and the audit of what was answered.
+    Fallback {
+        /// The payment.
+        transaction: Arc<Transaction>,
+        /// Its amount in the base currency.
+        base: BaseAmount,
+        /// What was answered.
+        decision: Arc<Decision>,
+    },
+    /// A later copy of a transaction: fills optional fields that are absent, changes none.
+    Fill(Arc<Transaction>),
+    /// A verdict. The same one again is answered `first: false`.
+    Label(Label),
+    /// A model came into force.
+    Activated {
+        /// Which.
+        model: ModelRef,
+        /// When.
+        at: Millis,
+    },
+}
+
+/// How an entry was written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Whether it was new to the log.
+    pub first: bool,
+    /// Of a label: its transaction, where the log has it.
+    pub transaction: Option<Box<Transaction>>,
+}
+
+/// Called once, when the fate of an entry is known. It runs on the log's own thread and must be brief.
+pub type Done = Box<dyn FnOnce(Result<Written, LogError>) + Send>;
+
+/// Why the log could not do it.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum LogError {
+    /// Its queue is full.
+    #[error("the log's queue is full at {0} entries")]
+    Full(usize),
+    /// It is closed.
+    #[error("the log is closed")]
+    Closed,
+    /// It could not be read or written: why.
+    #[error("the log failed: {0}")]
+    Failed(String),
+    /// No answer in time.
+    #[error("the log did not answer within {0:?}")]
+    Late(Duration),
+}
+
+/// What the log holds of an id.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The payment, as it was first accepted.
+    pub transaction: Transaction,
+    /// Its amount in the base currency.
+    pub base: BaseAmount,
+    /// The full decision, or the newest fallback while there is none.
+    pub decision: Option<Decision>,
+}
+
+/// A row of the log as rebuilding needs it. Optional fields may be absent.
+#[derive(Debug)]
+pub struct Replayed<'a> {
+    /// The payment.
+    pub transaction: &'a Transaction,
+    /// Its amount in the base currency.
+    pub base: BaseAmount,
+    /// Score, flag and degradation of the full decision, and its model.
+    pub outcome: Option<ReplayedOutcome>,
+}
+
+/// What the index of ids keeps of a full decision.
+#[derive(Debug, Clone)]
+pub struct ReplayedOutcome {
+    /// Its score.
+    pub score: f32,
+    /// Whether it was flagged.
+    pub flagged: bool,
+    /// Whether it was degraded.
+    pub degraded: bool,
+    /// Which model.
+    pub model: Arc<ModelRef>,
+}
+
+/// Takes what [`Log::replay`] reads.
+pub trait Sink {
+    /// A transaction; they come in the order in which they were written.
+    fn transaction(&mut self, row: &Replayed<'_>);
+    /// A verdict on a transaction that the log has.
+    fn label(&mut self, label: &EventLabel);
+    /// A verdict that waits for its transaction.
+    fn waiting(&mut self, label: Label);
+}
+
+/// The answer of a read, later.
+pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
+
+/// The log: what was decided, kept.
+pub trait Log: Send + Sync + Debug {
+    /// Enqueues an entry and returns at once. `done` is called exactly once if this returns `Ok`, never otherwise.
+    /// An entry without `done` is tried again until it is written.
+    ///
+    /// # Errors
+    /// `Full` or `Closed`.
+    fn append(&self, entry: Entry, done: Option<Done>) -> Result<(), LogError>;
+
+    /// Whether `append` would take an entry now.
+    fn has_room(&self) -> bool;
+
+    /// The transaction of an id and its decision.
+    fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>>;
+
+    /// The features of its full decision.
+    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>>;
+
+    /// At most `limit` transactions without a full decision, oldest first.
+    fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>>;
+
+    /// Returns once everything appended before was written or has failed.
+    fn flush(&self) -> Reading<'_, ()>;
+
+    /// Flushes and ends: later appends are `Closed`.
+    fn close(&self) -> Reading<'_, ()>;
+
+    /// The newest `occurred_at`. Blocking.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn newest(&self) -> Result<Option<Millis>, LogError>;
+
+    /// Reads every transaction from `since` on, then the labels of those, then those labels without a transaction that
+    /// were given from `since` on. Blocking.
+    ///
+    /// # Errors
+    /// When the log cannot be read; what was read until then has been given to `sink`.
+    fn replay(&self, since: Millis, sink: &mut dyn Sink) -> Result<(), LogError>;
+
+    /// Why it does not accept writes, if it does not.
+    ///
+    /// # Errors
+    /// One sentence for a person.
+    fn health(&self) -> Result<(), String>;
+
+    /// Entries that wait.
+    fn depth(&self) -> usize;
+}
+
+/// What scores a row.
+pub trait Scorer: Send + Sync + Debug + 'static {
+    /// What was loaded.
+    fn package(&self) -> &Package;
+
+    /// The score of a row (values in the manifest's order), within `wait`.
+    fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send;
+
+    /// By how much each value moved the score, within `wait`.
+    fn explain(
+        &self,
+        row: Vec<f32>,
+        score: f32,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<f32>, InferError>> + Send;
+}
+
+impl Scorer for Model {
+    fn package(&self) -> &Package {
+        &self.package
+    }
+
+    fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send {
+        Self::infer(self, row, wait)
+    }
+
+    fn explain(
+        &self,
+        row: Vec<f32>,
+        score: f32,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<f32>, InferError>> + Send {
+        Self::explain(self, row, score, wait)
+    }
+}
+
+/// The steps of the line that are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Insert into history and read the features, the lock included.
+    Observe,
+    /// Values to a model's row.
+    Encode,
+    /// The model, its queue included.
+    Infer,
+    /// The decision, its reasons included.
+    Judge,
+    /// The log, the wait for the disk included under `committed`.
+    Commit,
+}
+
+impl Step {
+    /// Every step, in the order of the line.
+    pub const ALL: [Self; 5] = [Self::Observe, Self::Encode, Self::Infer, Self::Judge, Self::Commit];
+
+    /// Its name: metric label and documentation.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Encode => "encode",
+            Self::Infer => "infer",
+            Self::Judge => "judge",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// Told what happens, to count it. Every method does nothing unless it is implemented; all must be brief.
+pub trait Observer: Send + Sync + Debug {
+    /// A step was done.
+    fn step(&self, _step: Step, _took: Duration) {}
+    /// A decision was made, full or fallback.
+    fn decided(&self, _kind: DecisionKind, _flagged: bool, _degraded: bool) {}
+    /// A transaction was refused by the line (`too_far_ahead`, `too_old`, `conflict`).
+    fn rejected(&self, _code: RejectionCode) {}
+    /// A known id was answered with its decision.
+    fn repeated(&self) {}
+    /// Another record was first in the log.
+    fn superseded(&self) {}
+    /// A label was taken.
+    fn labelled(&self, _outcome: LabelOutcome) {}
+    /// Labels were given up: their transaction never came.
+    fn unmatched(&self, _labels: usize) {}
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}
+
+/// How much the engine holds, for gauges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauges {
+    /// Ids in the index.
+    pub ids: usize,
+    /// Bytes of the index.
+    pub id_bytes: usize,
+    /// Transactions between observe and commit, or without a full decision yet.
+    pub open: usize,
+    /// Of those, in the background queue.
+    pub background: usize,
+    /// Entries in the log's queue.
+    pub log_queue: usize,
+    /// Labels that wait for their transaction.
+    pub waiting_labels: usize,
+}

@@ -1,0 +1,231 @@
+//! The catalogue: every feature by name, as data (`schemas/features.toml`), and what history must keep for it.
+//!
+//! In: TOML. Out: a [`Catalogue`], or the first entry that breaks a rule, by name. A [`Plan`] is the part of it that
+//! one model reads, in the model's order.
+
+mod entry;
+mod plan;
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use crate::base::money::Currency;
+use entry::Entry;
+pub use entry::{Aggregate, Kind, Unit};
+pub use plan::Plan;
+pub(super) use plan::{EntityReads, Expression, Read, Statistic};
+
+/// The shipped catalogue's text.
+pub const SHIPPED: &str = include_str!("../../../schemas/features.toml");
+
+/// Every feature that a catalogue names.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    features: Vec<Feature>,
+    places: HashMap<String, usize>,
+    kept: Vec<Kept>,
+    minor_per_major: f64,
+}
+
+/// One feature of the catalogue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// Stable name.
+    pub name: String,
+    /// A sentence for a person.
+    pub meaning: String,
+    /// What it is and from what.
+    pub kind: Kind,
+}
+
+/// What history keeps of one entity because some feature of the catalogue needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Canonical name of the identifying field.
+    pub entity: String,
+    /// Longest window plus delay, milliseconds.
+    pub reach: i64,
+    /// Whether amounts are needed.
+    pub amounts: bool,
+    /// Identifiers whose values are counted, by canonical name.
+    pub values: Vec<String>,
+    /// Whether verdicts are needed.
+    pub labels: bool,
+}
+
+/// Why a catalogue or a plan cannot be had.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    /// The text is not TOML of the documented form.
+    #[error("features catalogue: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// An entry breaks a rule.
+    #[error("features catalogue: {name}: {rule}")]
+    Invalid {
+        /// The entry.
+        name: String,
+        /// The rule.
+        rule: String,
+    },
+    /// A plan asks for a name the catalogue does not have.
+    #[error("the catalogue has no feature {0:?}")]
+    Unknown(String),
+}
+
+impl Catalogue {
+    /// The catalogue that is built into the program, with amounts in units of `base`.
+    ///
+    /// # Errors
+    /// When the text breaks a rule of the catalogue; a test keeps the shipped one right.
+    pub fn shipped(base: Currency) -> Result<Self, CatalogueError> {
+        Self::parse(SHIPPED, base)
+    }
+
+    /// Reads a catalogue; amounts are encoded in units of `base`.
+    ///
+    /// # Errors
+    /// The first entry that breaks a rule, by name.
+    pub fn parse(text: &str, base: Currency) -> Result<Self, CatalogueError> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Document {
+            feature: Vec<Entry>,
+        }
+        let document: Document = toml::from_str(text)?;
+        let mut features: Vec<Feature> = Vec::with_capacity(document.feature.len());
+        let mut places = HashMap::new();
+        for entry in document.feature {
+            let feature = entry.check(&features)?;
+            if places.insert(feature.name.clone(), features.len()).is_some() {
+                return Err(CatalogueError::Invalid { name: feature.name, rule: "the name stands twice".to_owned() });
+            }
+            features.push(feature);
+        }
+        let kept = kept(&features);
+        #[expect(clippy::cast_precision_loss, reason = "1, 100 or 1000")]
+        let minor_per_major = base.minor_per_major() as f64;
+        Ok(Self { features, places, kept, minor_per_major })
+    }
+
+    /// Names of all features, in the file's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(|feature| feature.name.as_str())
+    }
+
+    /// All features, in the file's order.
+    #[must_use]
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// What history keeps, an entry an entity.
+    #[must_use]
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// The plan that reads `names`, in that order.
+    ///
+    /// # Errors
+    /// The first name the catalogue does not have.
+    pub fn plan<S: AsRef<str>>(&self, names: &[S]) -> Result<Plan, CatalogueError> {
+        Plan::compile(self, names)
+    }
+
+    /// The plan of every feature, in the file's order.
+    ///
+    /// # Errors
+    /// None that a parsed catalogue can give.
+    pub fn full_plan(&self) -> Result<Plan, CatalogueError> {
+        self.plan(&self.names().collect::<Vec<_>>())
+    }
+
+    /// How far back history must reach, milliseconds: the longest window plus its delay (the lateness comes on top).
+    #[must_use]
+    pub fn reach(&self) -> i64 {
+        self.kept.iter().map(|kept| kept.reach).max().unwrap_or(0)
+    }
+
+    fn feature(&self, name: &str) -> Result<&Feature, CatalogueError> {
+        let place = self.places.get(name).and_then(|place| self.features.get(*place));
+        place.ok_or_else(|| CatalogueError::Unknown(name.to_owned()))
+    }
+}
+
+/// What each entity needs, in the order in which the catalogue first names it.
+fn kept(features: &[Feature]) -> Vec<Kept> {
+    let mut all: Vec<Kept> = Vec::new();
+    for feature in features {
+        let (entity, reach) = match &feature.kind {
+            Kind::Window { entity, window, delay, .. } => (entity, window + delay),
+            Kind::Elapsed { entity, within, .. } => (entity, *within),
+            _ => continue,
+        };
+        let place = all.iter().position(|kept| kept.entity == *entity).unwrap_or_else(|| {
+            all.push(Kept { entity: entity.clone(), reach: 0, amounts: false, values: Vec::new(), labels: false });
+            all.len() - 1
+        });
+        let Some(kept) = all.get_mut(place) else { continue };
+        kept.reach = kept.reach.max(reach);
+        if let Kind::Window { aggregate, .. } = &feature.kind {
+            kept.amounts |= aggregate.needs_amount();
+            kept.labels |= aggregate.needs_labels();
+            if let Aggregate::Distinct { of } | Aggregate::First { of } = aggregate
+                && !kept.values.contains(of)
+            {
+                kept.values.push(of.clone());
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
+        Catalogue::parse(text, Currency::parse("EUR").unwrap())
+    }
+
+    #[test]
+    fn the_shipped_catalogue_is_right_and_names_the_handbooks_features_first() {
+        let catalogue = parse(SHIPPED).unwrap();
+        let first: Vec<_> = catalogue.names().take(5).collect();
+        assert_eq!(first, ["amount", "is_weekend", "is_night", "customer_tx_count_1d", "customer_amount_mean_1d"]);
+        assert_eq!(catalogue.reach(), 37 * crate::base::clock::DAY);
+        assert_eq!(catalogue.full_plan().unwrap().names().len(), catalogue.features().len());
+    }
+
+    #[test]
+    fn a_feature_of_a_known_kind_is_one_entry_more() {
+        let more = format!(
+            "{SHIPPED}\n[[feature]]\nname = \"device_customers_7d\"\nkind = \"window\"\nentity = \"device_id\"\n\
+             aggregate = \"distinct\"\nof = \"customer_id\"\nwindow = \"7d\"\nmeaning = \"customers on this device\"\n"
+        );
+        let catalogue = parse(&more).unwrap();
+        assert!(catalogue.kept().iter().any(|kept| kept.entity == "device_id" && kept.values == ["customer_id"]));
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_named() {
+        let base = "[[feature]]\nname = \"x\"\nmeaning = \"m\"\n";
+        let window = format!("{base}kind = \"window\"\nentity = \"customer_id\"\nwindow = \"1d\"\n");
+        for (text, part) in [
+            (format!("{window}aggregate = \"fraud_share\"\n"), "needs a delay"),
+            (format!("{window}aggregate = \"distinct\"\n"), "needs `of`"),
+            (format!("{window}aggregate = \"median\"\n"), "unknown variant"),
+            (format!("{window}aggregate = \"count\"\nunit = \"minor\"\n"), "unit"),
+            (format!("{window}aggregate = \"count\"\ndays = [1]\n"), "does not take `days`"),
+            (format!("{base}kind = \"ratio\"\nnumerator = \"y\"\ndenominator = \"y\"\n"), "before it"),
+            (format!("{base}kind = \"weekday_in\"\ndays = [0]\n"), "1 (Monday) to 7"),
+            (format!("{base}kind = \"hour\"\ncolour = 1\n"), "colour"),
+            (format!("{base}kind = \"hour\"\n{base}kind = \"hour\"\n"), "twice"),
+            (format!("{base}kind = \"elapsed\"\nentity = \"customer\"\nwithin = \"1d\"\n"), "ends in `_id`"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error} should mention {part}");
+        }
+    }
+}

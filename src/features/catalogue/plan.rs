@@ -1,0 +1,298 @@
+//! The plan of one model: which windows of which entities are read, and how the row is put together from them.
+
+use std::collections::HashMap;
+
+use super::{Aggregate, Catalogue, CatalogueError, Feature, Kind, Unit};
+
+/// Features in the order a model wants them, compiled: every window edge is listed once an entity.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    names: Vec<String>,
+    meanings: Vec<String>,
+    integers: Vec<bool>,
+    pub(in crate::features) columns: Vec<Expression>,
+    pub(in crate::features) entities: Vec<EntityReads>,
+    pub(in crate::features) minor_per_major: f64,
+    /// Readings that exist already, by feature: a feature and another derived from it share one.
+    slots: HashMap<String, Slot>,
+}
+
+/// Where a reading stands: which entity of the plan, which of its reads.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::features) struct Slot {
+    pub(in crate::features) entity: usize,
+    pub(in crate::features) read: usize,
+}
+
+/// How a column is put together.
+#[derive(Debug, Clone)]
+pub(in crate::features) enum Expression {
+    /// A reading of history.
+    Slot(Slot),
+    Amount(Unit),
+    Hour,
+    HourBetween {
+        from: u8,
+        to: u8,
+    },
+    WeekdayIn(u8),
+    Equals {
+        field: String,
+        value: String,
+    },
+    Ratio {
+        numerator: Box<Expression>,
+        denominator: Box<Expression>,
+        default: f64,
+    },
+    Zscore {
+        value: Box<Expression>,
+        mean: Box<Expression>,
+        deviation: Box<Expression>,
+        default: f64,
+    },
+}
+
+/// What is read of one entity.
+#[derive(Debug, Clone, Default)]
+pub(in crate::features) struct EntityReads {
+    /// Place of the entity among [`Catalogue::kept`].
+    pub(in crate::features) place: usize,
+    /// Distances of window edges from the event, milliseconds, each once, the farthest first; 0 is the event itself.
+    pub(in crate::features) edges: Vec<i64>,
+    pub(in crate::features) reads: Vec<Read>,
+    /// Whether any read is of amounts, and of their squares.
+    pub(in crate::features) money: bool,
+    pub(in crate::features) squares: bool,
+}
+
+/// One reading of one entity. `left` and `right` are places among the edges.
+#[derive(Debug, Clone)]
+pub(in crate::features) enum Read {
+    Count {
+        left: usize,
+        right: usize,
+        default: f64,
+    },
+    /// A statistic of amounts: `scale` is minor units in one encoded unit.
+    Money {
+        statistic: Statistic,
+        left: usize,
+        right: usize,
+        scale: f64,
+        default: f64,
+    },
+    Distinct {
+        value: usize,
+        left: usize,
+        right: usize,
+        default: f64,
+    },
+    First {
+        value: usize,
+        left: usize,
+        default: f64,
+    },
+    Frauds {
+        share: bool,
+        left: usize,
+        right: usize,
+        default: f64,
+    },
+    Elapsed {
+        within: i64,
+        default: f64,
+    },
+}
+
+/// Statistics of amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::features) enum Statistic {
+    Sum,
+    Mean,
+    Min,
+    Max,
+    Std,
+}
+
+impl Plan {
+    /// Names, in order.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Number of features.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether column `index` is an integer (counts, flags) rather than a 64-bit float.
+    #[must_use]
+    pub fn is_integer(&self, index: usize) -> bool {
+        self.integers.get(index).copied().unwrap_or(false)
+    }
+
+    /// A sentence about column `index` for a person, from the catalogue.
+    #[must_use]
+    pub fn meaning(&self, index: usize) -> &str {
+        self.meanings.get(index).map_or("", String::as_str)
+    }
+
+    pub(super) fn compile<S: AsRef<str>>(catalogue: &Catalogue, names: &[S]) -> Result<Self, CatalogueError> {
+        let mut plan = Self {
+            names: Vec::new(),
+            meanings: Vec::new(),
+            integers: Vec::new(),
+            columns: Vec::new(),
+            entities: Vec::new(),
+            minor_per_major: catalogue.minor_per_major,
+            slots: HashMap::new(),
+        };
+        plan.collect_edges(catalogue, names)?;
+        for name in names {
+            let feature = catalogue.feature(name.as_ref())?;
+            let column = plan.expression(catalogue, feature)?;
+            plan.columns.push(column);
+            plan.names.push(feature.name.clone());
+            plan.meanings.push(feature.meaning.clone());
+            plan.integers.push(is_integer(&feature.kind));
+        }
+        Ok(plan)
+    }
+
+    /// First pass: the edges of every entity, so that the second can name them by place.
+    fn collect_edges<S: AsRef<str>>(&mut self, catalogue: &Catalogue, names: &[S]) -> Result<(), CatalogueError> {
+        let mut todo: Vec<&Feature> = Vec::new();
+        for name in names {
+            todo.push(catalogue.feature(name.as_ref())?);
+        }
+        while let Some(feature) = todo.pop() {
+            for name in inputs(&feature.kind) {
+                todo.push(catalogue.feature(name)?);
+            }
+            let (entity, edges) = match &feature.kind {
+                Kind::Window { entity, window, delay, .. } => (entity, vec![delay + window, *delay]),
+                Kind::Elapsed { entity, .. } => (entity, vec![0]),
+                _ => continue,
+            };
+            let index = self.entity(catalogue, entity);
+            let Some(reads) = self.entities.get_mut(index) else { continue };
+            for edge in edges {
+                if let Err(place) = reads.edges.binary_search_by(|known| edge.cmp(known)) {
+                    reads.edges.insert(place, edge);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Place of `entity` among the plan's entities.
+    fn entity(&mut self, catalogue: &Catalogue, entity: &str) -> usize {
+        let place = catalogue.kept.iter().position(|kept| kept.entity == entity).unwrap_or(0);
+        self.entities.iter().position(|reads| reads.place == place).unwrap_or_else(|| {
+            self.entities.push(EntityReads { place, ..EntityReads::default() });
+            self.entities.len() - 1
+        })
+    }
+
+    fn expression(&mut self, catalogue: &Catalogue, feature: &Feature) -> Result<Expression, CatalogueError> {
+        if let Some(slot) = self.slots.get(&feature.name) {
+            return Ok(Expression::Slot(*slot));
+        }
+        let boxed = |plan: &mut Self, name: &str| -> Result<Box<Expression>, CatalogueError> {
+            Ok(Box::new(plan.expression(catalogue, catalogue.feature(name)?)?))
+        };
+        Ok(match &feature.kind {
+            Kind::Amount(unit) => Expression::Amount(*unit),
+            Kind::Hour => Expression::Hour,
+            Kind::HourBetween { from, to } => Expression::HourBetween { from: *from, to: *to },
+            Kind::WeekdayIn(days) => Expression::WeekdayIn(*days),
+            Kind::Equals { field, value } => Expression::Equals { field: field.clone(), value: value.clone() },
+            Kind::Ratio { numerator, denominator, default } => Expression::Ratio {
+                numerator: boxed(self, numerator)?,
+                denominator: boxed(self, denominator)?,
+                default: *default,
+            },
+            Kind::Zscore { value, mean, deviation, default } => Expression::Zscore {
+                value: boxed(self, value)?,
+                mean: boxed(self, mean)?,
+                deviation: boxed(self, deviation)?,
+                default: *default,
+            },
+            Kind::Elapsed { entity, within, default } => {
+                self.slot(catalogue, feature, entity, |_| Read::Elapsed { within: *within, default: *default })
+            }
+            Kind::Window { entity, aggregate, window, delay, default } => {
+                let minor_per_major = self.minor_per_major;
+                let values = catalogue.kept.iter().find(|kept| kept.entity == *entity).map(|kept| &kept.values);
+                let value = |of: &String| values.and_then(|all| all.iter().position(|name| name == of)).unwrap_or(0);
+                self.slot(catalogue, feature, entity, |edges| {
+                    let at = |edge: i64| edges.iter().position(|known| *known == edge).unwrap_or(0);
+                    let (left, right, default) = (at(delay + window), at(*delay), *default);
+                    let money = |statistic, unit: &Unit| {
+                        let scale = if *unit == Unit::Major { minor_per_major } else { 1.0 };
+                        Read::Money { statistic, left, right, scale, default }
+                    };
+                    match aggregate {
+                        Aggregate::Count => Read::Count { left, right, default },
+                        Aggregate::Sum(unit) => money(Statistic::Sum, unit),
+                        Aggregate::Mean(unit) => money(Statistic::Mean, unit),
+                        Aggregate::Min(unit) => money(Statistic::Min, unit),
+                        Aggregate::Max(unit) => money(Statistic::Max, unit),
+                        Aggregate::Std(unit) => money(Statistic::Std, unit),
+                        Aggregate::Distinct { of } => Read::Distinct { value: value(of), left, right, default },
+                        Aggregate::First { of } => Read::First { value: value(of), left, default },
+                        Aggregate::FraudCount => Read::Frauds { share: false, left, right, default },
+                        Aggregate::FraudShare => Read::Frauds { share: true, left, right, default },
+                    }
+                })
+            }
+        })
+    }
+
+    fn slot(
+        &mut self,
+        catalogue: &Catalogue,
+        feature: &Feature,
+        entity: &str,
+        read: impl FnOnce(&[i64]) -> Read,
+    ) -> Expression {
+        let entity = self.entity(catalogue, entity);
+        let mut slot = Slot { entity, read: 0 };
+        if let Some(reads) = self.entities.get_mut(entity) {
+            let read = read(&reads.edges);
+            slot.read = reads.reads.len();
+            if let Read::Money { statistic, .. } = &read {
+                reads.money = true;
+                reads.squares |= *statistic == Statistic::Std;
+            }
+            reads.reads.push(read);
+        }
+        self.slots.insert(feature.name.clone(), slot);
+        Expression::Slot(slot)
+    }
+}
+
+fn inputs(kind: &Kind) -> Vec<&str> {
+    match kind {
+        Kind::Ratio { numerator, denominator, .. } => vec![numerator, denominator],
+        Kind::Zscore { value, mean, deviation, .. } => vec![value, mean, deviation],
+        _ => Vec::new(),
+    }
+}
+
+const fn is_integer(kind: &Kind) -> bool {
+    match kind {
+        Kind::Hour | Kind::HourBetween { .. } | Kind::WeekdayIn(_) | Kind::Equals { .. } => true,
+        Kind::Window { aggregate, default, .. } => {
+            default.trunc() == *default
+                && matches!(
+                    aggregate,
+                    Aggregate::Count | Aggregate::Distinct { .. } | Aggregate::First { .. } | Aggregate::FraudCount
+                )
+        }
+        _ => false,
+    }
+}

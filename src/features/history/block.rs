@@ -1,0 +1,297 @@
+//! A run of an entity's events in order, kept as columns: times as 32-bit offsets, amounts in 32 bits where they fit,
+//! counted values as 40-bit hashes. A block carries the totals of everything before it, so that a window is the
+//! difference of two edges and each edge costs one binary search and one partial sum.
+
+/// A 40-bit keyed hash of an identifier's value; all zero when the transaction has none. Two of n different values
+/// fall together with a probability of about n² / 2⁴¹.
+pub(super) type Value = [u8; 5];
+
+/// No value.
+pub(super) const ABSENT: Value = [0; 5];
+
+/// Events in one block at most.
+pub(super) const CAPACITY: usize = 128;
+/// Columns grow by this many events: small enough that a block's spare room costs little.
+const GROWTH: usize = 8;
+
+/// Running totals from an entity's first event on. They wrap: only differences mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Totals {
+    pub(super) count: u32,
+    pub(super) sum: u64,
+    pub(super) squares: u128,
+}
+
+impl Totals {
+    pub(super) fn of(amount: u64) -> Self {
+        Self { count: 1, sum: amount, squares: u128::from(amount) * u128::from(amount) }
+    }
+
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            count: self.count.wrapping_add(other.count),
+            sum: self.sum.wrapping_add(other.sum),
+            squares: self.squares.wrapping_add(other.squares),
+        }
+    }
+
+    pub(super) const fn minus(self, other: Self) -> Self {
+        Self {
+            count: self.count.wrapping_sub(other.count),
+            sum: self.sum.wrapping_sub(other.sum),
+            squares: self.squares.wrapping_sub(other.squares),
+        }
+    }
+}
+
+/// One event as an entity keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment<'a> {
+    /// When, UTC milliseconds.
+    pub(super) at: i64,
+    /// Minor units of the base currency.
+    pub(super) amount: u64,
+    /// A value for each identifier that is counted.
+    pub(super) values: &'a [Value],
+}
+
+/// Amounts of a block; absent where the catalogue needs none of this entity.
+#[derive(Debug)]
+enum Amounts {
+    Unneeded,
+    Narrow(Vec<u32>),
+    Wide(Vec<u64>),
+}
+
+/// A run of events.
+#[derive(Debug)]
+pub(super) struct Block {
+    first: i64,
+    pub(super) before: Totals,
+    times: Vec<u32>,
+    amounts: Amounts,
+    values: Vec<Value>,
+    smallest: u64,
+    largest: u64,
+}
+
+impl Block {
+    /// An empty block whose first event will be at `first`.
+    pub(super) const fn new(first: i64, before: Totals, amounts: bool) -> Self {
+        Self {
+            first,
+            before,
+            times: Vec::new(),
+            amounts: if amounts { Amounts::Narrow(Vec::new()) } else { Amounts::Unneeded },
+            values: Vec::new(),
+            smallest: u64::MAX,
+            largest: 0,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.times.len() >= CAPACITY
+    }
+
+    /// Time of the first event.
+    pub(super) const fn first(&self) -> i64 {
+        self.first
+    }
+
+    /// Time of the last event; that of the first in an empty block.
+    pub(super) fn last(&self) -> i64 {
+        self.first + i64::from(self.times.last().copied().unwrap_or(0))
+    }
+
+    pub(super) fn time(&self, index: usize) -> Option<i64> {
+        self.times.get(index).map(|offset| self.first + i64::from(*offset))
+    }
+
+    pub(super) const fn extremes(&self) -> (u64, u64) {
+        (self.smallest, self.largest)
+    }
+
+    /// Number of events before `at`.
+    pub(super) fn lower_bound(&self, at: i64) -> usize {
+        self.times.partition_point(|offset| self.first + i64::from(*offset) < at)
+    }
+
+    /// Number of events up to and including `at`.
+    pub(super) fn upper_bound(&self, at: i64) -> usize {
+        let Some(distance) = at.checked_sub(self.first).filter(|distance| *distance >= 0) else { return 0 };
+        let Ok(distance) = u32::try_from(distance) else { return self.times.len() };
+        self.times.partition_point(|offset| *offset <= distance)
+    }
+
+    /// Whether an event at `at` can stand in this block: its offset fits.
+    pub(super) fn reaches(&self, at: i64) -> bool {
+        let (first, last) = (self.first.min(at), self.last().max(at));
+        self.times.is_empty() || last.checked_sub(first).is_some_and(|span| u32::try_from(span).is_ok())
+    }
+
+    /// Totals from the entity's first event to the `index` first of this block; `squares` costs extra.
+    pub(super) fn totals(&self, index: usize, money: bool, squares: bool) -> Totals {
+        let mut totals = self.before;
+        totals.count = totals.count.wrapping_add(u32::try_from(index).unwrap_or(u32::MAX));
+        if money {
+            totals.sum = totals.sum.wrapping_add(self.sum(index));
+            if squares {
+                totals.squares = totals.squares.wrapping_add(self.squares(index));
+            }
+        }
+        totals
+    }
+
+    fn sum(&self, index: usize) -> u64 {
+        match &self.amounts {
+            Amounts::Unneeded => 0,
+            Amounts::Narrow(all) => all.get(..index).unwrap_or(all).iter().map(|amount| u64::from(*amount)).sum(),
+            Amounts::Wide(all) => {
+                all.get(..index).unwrap_or(all).iter().fold(0, |sum, amount| sum.wrapping_add(*amount))
+            }
+        }
+    }
+
+    fn squares(&self, index: usize) -> u128 {
+        // 128 squares below 2^56 stay below 2^63: the common case adds in 64 bits, which vectorises.
+        let square = |amount: u64| u128::from(amount) * u128::from(amount);
+        match &self.amounts {
+            Amounts::Unneeded => 0,
+            Amounts::Narrow(all) if self.largest < 1 << 28 => {
+                let squares =
+                    all.get(..index).unwrap_or(all).iter().map(|amount| u64::from(*amount) * u64::from(*amount));
+                u128::from(squares.sum::<u64>())
+            }
+            Amounts::Narrow(all) => {
+                all.get(..index).unwrap_or(all).iter().map(|amount| square(u64::from(*amount))).sum()
+            }
+            Amounts::Wide(all) => {
+                all.get(..index).unwrap_or(all).iter().fold(0, |sum, amount| sum.wrapping_add(square(*amount)))
+            }
+        }
+    }
+
+    pub(super) fn amount(&self, index: usize) -> u64 {
+        match &self.amounts {
+            Amounts::Unneeded => 0,
+            Amounts::Narrow(all) => all.get(index).copied().map_or(0, u64::from),
+            Amounts::Wide(all) => all.get(index).copied().unwrap_or(0),
+        }
+    }
+
+    /// Values of the events `range`, `width` an event.
+    pub(super) fn values(&self, range: std::ops::Range<usize>, width: usize) -> &[Value] {
+        self.values.get(range.start * width..range.end * width).unwrap_or_default()
+    }
+
+    /// Puts an event at place `index`; the caller keeps the order, [`Block::reaches`] and [`Block::is_full`].
+    pub(super) fn insert(&mut self, index: usize, moment: Moment<'_>) {
+        if self.times.is_empty() {
+            self.first = moment.at;
+        } else if moment.at < self.first {
+            let shift = u32::try_from(self.first - moment.at).unwrap_or(u32::MAX);
+            self.times.iter_mut().for_each(|offset| *offset = offset.saturating_add(shift));
+            self.first = moment.at;
+        }
+        self.widen_for(moment.amount);
+        let grow = self.times.len() == self.times.capacity();
+        let offset = u32::try_from(moment.at - self.first).unwrap_or(u32::MAX);
+        if grow {
+            self.times.reserve_exact(GROWTH);
+        }
+        self.times.insert(index, offset);
+        match &mut self.amounts {
+            Amounts::Unneeded => {}
+            Amounts::Narrow(all) => {
+                if grow {
+                    all.reserve_exact(GROWTH);
+                }
+                all.insert(index, u32::try_from(moment.amount).unwrap_or(u32::MAX));
+            }
+            Amounts::Wide(all) => all.insert(index, moment.amount),
+        }
+        if !moment.values.is_empty() {
+            if grow {
+                self.values.reserve_exact(GROWTH * moment.values.len());
+            }
+            let place = index * moment.values.len();
+            self.values.splice(place..place, moment.values.iter().copied());
+        }
+        self.smallest = self.smallest.min(moment.amount);
+        self.largest = self.largest.max(moment.amount);
+    }
+
+    /// Moves the events from `index` on into a block of their own; `width` values an event.
+    pub(super) fn split_off(&mut self, index: usize, width: usize) -> Self {
+        let before = self.totals(index, true, true);
+        let first = self.time(index).unwrap_or(self.first);
+        let shift = u32::try_from(first - self.first).unwrap_or(u32::MAX);
+        let times = self.times.split_off(index).into_iter().map(|offset| offset.saturating_sub(shift)).collect();
+        let amounts = match &mut self.amounts {
+            Amounts::Unneeded => Amounts::Unneeded,
+            Amounts::Narrow(all) => Amounts::Narrow(all.split_off(index)),
+            Amounts::Wide(all) => Amounts::Wide(all.split_off(index)),
+        };
+        let values = self.values.split_off((index * width).min(self.values.len()));
+        let mut rest = Self { first, before, times, amounts, values, smallest: u64::MAX, largest: 0 };
+        rest.measure();
+        self.measure();
+        rest
+    }
+
+    /// Forgets the `count` first events; what remains keeps its running totals.
+    pub(super) fn forget(&mut self, count: usize, width: usize) {
+        let rest = self.split_off(count.min(self.len()), width);
+        *self = rest;
+        self.times.shrink_to_fit();
+        self.values.shrink_to_fit();
+        match &mut self.amounts {
+            Amounts::Unneeded => {}
+            Amounts::Narrow(all) => all.shrink_to_fit(),
+            Amounts::Wide(all) => all.shrink_to_fit(),
+        }
+    }
+
+    /// Bytes that the columns hold, without spare room; and with it.
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        let columns = |len: fn(&Self) -> [usize; 3]| len(self).into_iter().sum();
+        let used: usize = columns(|block| {
+            let amounts = match &block.amounts {
+                Amounts::Unneeded => 0,
+                Amounts::Narrow(all) => all.len() * 4,
+                Amounts::Wide(all) => all.len() * 8,
+            };
+            [block.times.len() * 4, amounts, block.values.len() * 5]
+        });
+        let reserved: usize = columns(|block| {
+            let amounts = match &block.amounts {
+                Amounts::Unneeded => 0,
+                Amounts::Narrow(all) => all.capacity() * 4,
+                Amounts::Wide(all) => all.capacity() * 8,
+            };
+            [block.times.capacity() * 4, amounts, block.values.capacity() * 5]
+        });
+        (used, reserved)
+    }
+
+    fn widen_for(&mut self, amount: u64) {
+        if let Amounts::Narrow(all) = &self.amounts
+            && u32::try_from(amount).is_err()
+        {
+            self.amounts = Amounts::Wide(all.iter().map(|amount| u64::from(*amount)).collect());
+        }
+    }
+
+    fn measure(&mut self) {
+        let mut extremes = (u64::MAX, 0);
+        for index in 0..self.len() {
+            let amount = self.amount(index);
+            extremes = (extremes.0.min(amount), extremes.1.max(amount));
+        }
+        (self.smallest, self.largest) = extremes;
+    }
+}

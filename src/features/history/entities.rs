@@ -1,0 +1,224 @@
+//! All entities of one kind (every customer, every terminal): found by keyed hash, swept as time moves on.
+
+use hashbrown::HashTable;
+
+use super::block::{ABSENT, Moment, Value};
+use super::labels::Verdict;
+use super::profile::{Keep, Own, Profile};
+use super::reading::{self, AsOf};
+use crate::base::hash::HashKey;
+use crate::features::Event;
+use crate::features::catalogue::{EntityReads, Kept};
+
+/// One entity is looked over for what has passed its time at every this many insertions.
+const SWEEP_EVERY: u32 = 4;
+
+/// The entities of one kind.
+#[derive(Debug)]
+pub(super) struct Entities {
+    /// Canonical name of the identifying field.
+    pub(super) field: String,
+    values: Vec<String>,
+    labels: bool,
+    keep: Keep,
+    index: HashTable<u32>,
+    profiles: Vec<Profile>,
+    newest: i64,
+    since_sweep: u32,
+    swept: usize,
+}
+
+/// What is true of an entity at a reading, beside its values.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::features) struct Known {
+    /// A window edge fell among tiles.
+    pub(in crate::features) approximate: bool,
+    /// There was no earlier event, or no such field.
+    pub(in crate::features) new: bool,
+}
+
+impl Entities {
+    pub(super) fn new(kept: &Kept, lateness: i64, exact: usize) -> Self {
+        Self {
+            field: kept.entity.clone(),
+            values: kept.values.clone(),
+            labels: kept.labels,
+            keep: Keep { amounts: kept.amounts, width: kept.values.len(), reach: kept.reach, lateness, exact },
+            index: HashTable::new(),
+            profiles: Vec::new(),
+            newest: i64::MIN,
+            since_sweep: 0,
+            swept: 0,
+        }
+    }
+
+    /// Inserts each event and reads `reads` as of it; `out` gets `reads.reads.len()` values an event.
+    pub(super) fn observe(
+        &mut self,
+        key: &HashKey,
+        events: &[Event<'_>],
+        reads: Option<&EntityReads>,
+        out: &mut Vec<f64>,
+        known: &mut Vec<Known>,
+    ) {
+        let mut values = [ABSENT; 8];
+        for event in events {
+            let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
+            let values = self.hashed(key, event, &mut values);
+            let Some(id) = id else {
+                absent(reads, out, known);
+                continue;
+            };
+            self.sweep();
+            let place = self.place(id);
+            let own = self.insert(place, event, values);
+            if let (Some(reads), Some(profile)) = (reads, self.profiles.get(place)) {
+                known.push(read(profile, reads, event, own, values, out));
+            }
+        }
+    }
+
+    /// Reads as of each event without inserting any.
+    pub(super) fn read(
+        &self,
+        key: &HashKey,
+        events: &[Event<'_>],
+        reads: &EntityReads,
+        out: &mut Vec<f64>,
+        known: &mut Vec<Known>,
+    ) {
+        let mut values = [ABSENT; 8];
+        for event in events {
+            let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
+            let Some(profile) = id.and_then(|id| self.find(id)) else {
+                absent(Some(reads), out, known);
+                continue;
+            };
+            let values = self.hashed(key, event, &mut values);
+            let own = profile.find(event.transaction.occurred_at.0, &event.transaction.transaction_id);
+            known.push(read(profile, reads, event, own, values, out));
+        }
+    }
+
+    /// Takes a verdict on an event of the entity with this identifier.
+    pub(super) fn label(&mut self, key: &HashKey, id: &str, verdict: Verdict) {
+        let horizon = self.newest.saturating_sub(self.keep.lateness).saturating_sub(self.keep.reach);
+        if !self.labels || verdict.at <= horizon {
+            return;
+        }
+        let place = self.place(key.entity(id));
+        if let Some(profile) = self.profiles.get_mut(place) {
+            profile.labels.get_or_insert_default().insert(verdict);
+        }
+    }
+
+    /// Entities known.
+    pub(super) const fn len(&self) -> usize {
+        self.profiles.len()
+    }
+
+    /// Events kept one by one, bytes that say something, bytes reserved: a walk over every entity.
+    pub(super) fn size(&self) -> (usize, usize, usize) {
+        let table = self.profiles.capacity() * size_of::<Profile>() + self.index.capacity() * 5;
+        self.profiles.iter().fold((0, 0, table), |(events, used, reserved), profile| {
+            let (columns, room) = profile.bytes();
+            (events + profile.exact(), used + columns, reserved + room)
+        })
+    }
+
+    fn insert(&mut self, place: usize, event: &Event<'_>, values: &[Value]) -> Own {
+        let at = event.transaction.occurred_at.0;
+        self.newest = self.newest.max(at);
+        let (newest, keep) = (self.newest, self.keep);
+        let id = &event.transaction.transaction_id;
+        let unreachable = at <= newest.saturating_sub(keep.lateness).saturating_sub(keep.reach);
+        let Some(profile) = self.profiles.get_mut(place) else {
+            return Own { place: super::profile::Place { block: 0, index: 0 }, present: false };
+        };
+        let own = if unreachable {
+            profile.find(at, id)
+        } else {
+            profile.forget(newest, &keep);
+            let amount = event.base.minor.max(0).cast_unsigned();
+            profile.insert(Moment { at, amount, values }, id, &keep)
+        };
+        own
+    }
+
+    /// Now and then looks over the next entity; one with nothing left goes. Places change: call it before they are used.
+    fn sweep(&mut self) {
+        self.since_sweep += 1;
+        if self.since_sweep < SWEEP_EVERY {
+            return;
+        }
+        self.since_sweep = 0;
+        self.swept = if self.swept + 1 < self.profiles.len() { self.swept + 1 } else { 0 };
+        let last = self.profiles.len().saturating_sub(1);
+        let Some(profile) = self.profiles.get_mut(self.swept) else { return };
+        profile.forget(self.newest, &self.keep);
+        if profile.is_empty() {
+            let (gone, moved) = (profile.key, self.swept);
+            self.profiles.swap_remove(moved);
+            let place = |index: &u32| *index as usize;
+            if let Ok(entry) = self.index.find_entry(gone, |index| place(index) == moved) {
+                entry.remove();
+            }
+            if let Some(profile) = self.profiles.get(moved)
+                && let Some(index) = self.index.find_mut(profile.key, |index| place(index) == last)
+            {
+                *index = u32::try_from(moved).unwrap_or(u32::MAX);
+            }
+        }
+    }
+
+    fn find(&self, id: u64) -> Option<&Profile> {
+        let profiles = &self.profiles;
+        let same = |index: &u32| profiles.get(*index as usize).is_some_and(|profile| profile.key == id);
+        self.index.find(id, same).and_then(|index| profiles.get(*index as usize))
+    }
+
+    /// The place of the entity's profile; makes one.
+    fn place(&mut self, id: u64) -> usize {
+        let profiles = &self.profiles;
+        let same = |index: &u32| profiles.get(*index as usize).is_some_and(|profile| profile.key == id);
+        if let Some(index) = self.index.find(id, same) {
+            return *index as usize;
+        }
+        let place = profiles.len();
+        let hash = |index: &u32| profiles.get(*index as usize).map_or(id, |profile| profile.key);
+        self.index.insert_unique(id, u32::try_from(place).unwrap_or(u32::MAX), hash);
+        self.profiles.push(Profile::new(id));
+        place
+    }
+
+    fn hashed<'a>(&self, key: &HashKey, event: &Event<'_>, values: &'a mut [Value; 8]) -> &'a [Value] {
+        for (value, field) in values.iter_mut().zip(&self.values) {
+            *value = event.transaction.entity(field).map_or(ABSENT, |id| {
+                let [a, b, c, d, e, ..] = key.entity(id).to_le_bytes();
+                if [a, b, c, d, e] == ABSENT { [1, 0, 0, 0, 0] } else { [a, b, c, d, e] }
+            });
+        }
+        values.get(..self.values.len()).unwrap_or_default()
+    }
+}
+
+fn read(
+    profile: &Profile,
+    reads: &EntityReads,
+    event: &Event<'_>,
+    own: Own,
+    values: &[Value],
+    out: &mut Vec<f64>,
+) -> Known {
+    let at = event.transaction.occurred_at.0;
+    let before = if own.present { profile.step_back(own.place) } else { own.place };
+    let new = profile.time_before(before).is_none();
+    Known { approximate: reading::read(profile, reads, AsOf { at, own, values }, out), new }
+}
+
+fn absent(reads: Option<&EntityReads>, out: &mut Vec<f64>, known: &mut Vec<Known>) {
+    if let Some(reads) = reads {
+        out.extend(reads.reads.iter().map(reading::default));
+        known.push(Known { approximate: false, new: true });
+    }
+}

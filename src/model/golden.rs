@@ -1,0 +1,166 @@
+//! `golden.json`: rows with the scores they must get, and `baseline.json`: how features and scores were distributed in
+//! training. In: text and the number of features. Out: checked values, or a sentence that names the key.
+
+use serde::Deserialize;
+
+use super::InferError;
+
+/// Rows and the scores that were measured when the package was made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Golden {
+    /// How far a score may be from the expected one.
+    pub(super) tolerance: f32,
+    /// Rows of one value a feature.
+    pub(super) inputs: Vec<Vec<f32>>,
+    /// One score a row.
+    pub(super) scores: Vec<f32>,
+}
+
+/// Distributions of the training data: drift is measured against them, explanations start from the medians.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Baseline {
+    /// In the manifest's order.
+    pub(super) features: Vec<FeatureBaseline>,
+    /// The scores of the same rows.
+    pub(super) score: Histogram,
+}
+
+/// One feature's distribution.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeatureBaseline {
+    pub(super) name: String,
+    pub(super) mean: f64,
+    pub(super) median: f64,
+    /// Values at equally spaced ranks, minimum first and maximum last: not falling.
+    pub(super) quantiles: Vec<f64>,
+}
+
+/// Counts between edges: one fewer than edges.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Histogram {
+    pub(super) edges: Vec<f64>,
+    pub(super) counts: Vec<u64>,
+}
+
+impl Golden {
+    pub(super) fn parse(text: &str, width: usize) -> Result<Self, String> {
+        let golden: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if !(golden.tolerance > 0.0 && golden.tolerance <= 1e-3) {
+            return Err(format!("tolerance = {}: above 0 and at most 0.001 is allowed", golden.tolerance));
+        }
+        if golden.inputs.is_empty() || golden.inputs.len() != golden.scores.len() {
+            return Err(format!(
+                "{} inputs and {} scores: as many of both are needed",
+                golden.inputs.len(),
+                golden.scores.len()
+            ));
+        }
+        if let Some(index) = golden.inputs.iter().position(|row| row.len() != width) {
+            return Err(format!("inputs[{index}] has not {width} values, one a feature"));
+        }
+        if let Some(index) = golden.scores.iter().position(|score| !(0.0..=1.0).contains(score)) {
+            return Err(format!("scores[{index}] is not of 0 to 1"));
+        }
+        Ok(golden)
+    }
+
+    /// Holds `scores`, one a row, against the expected ones.
+    pub(super) fn compare(&self, scores: &[f32]) -> Result<(), InferError> {
+        // Why not "further than": a score that is no number is neither near nor far.
+        let near = |(expected, score): (&f32, &f32)| (expected - score).abs() <= self.tolerance;
+        if scores.len() != self.scores.len() {
+            return Err(InferError::Failed(format!("{} scores for {} golden rows", scores.len(), self.scores.len())));
+        }
+        match self.scores.iter().zip(scores).enumerate().find(|(_, pair)| !near(*pair)) {
+            None => Ok(()),
+            Some((index, (expected, score))) => Err(InferError::Failed(format!(
+                "golden row {index} scores {score} and {expected} ± {} is expected",
+                self.tolerance
+            ))),
+        }
+    }
+}
+
+impl Baseline {
+    pub(super) fn parse(text: &str, features: &[String]) -> Result<Self, String> {
+        let baseline: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if !baseline.features.iter().map(|feature| &feature.name).eq(features) {
+            return Err("features are not the manifest's, in its order".to_owned());
+        }
+        if let Some(feature) = baseline.features.iter().find(|feature| !feature.is_sound()) {
+            return Err(format!("features: {:?} has fewer than 2 quantiles, or they fall", feature.name));
+        }
+        let score = &baseline.score;
+        if score.counts.is_empty() || score.edges.len() != score.counts.len() + 1 || !score.edges.is_sorted() {
+            return Err("score: edges must rise and be one more than counts".to_owned());
+        }
+        Ok(baseline)
+    }
+
+    /// The median of every feature, in order.
+    #[expect(clippy::cast_possible_truncation, reason = "a row holds f32: the model sees no more of a value")]
+    pub(super) fn medians(&self) -> Vec<f32> {
+        self.features.iter().map(|feature| feature.median as f32).collect()
+    }
+}
+
+impl FeatureBaseline {
+    fn is_sound(&self) -> bool {
+        let (Some(first), Some(last)) = (self.quantiles.first(), self.quantiles.last()) else { return false };
+        let inside = |value: f64| (*first..=*last).contains(&value);
+        self.quantiles.len() >= 2 && self.quantiles.is_sorted() && inside(self.median) && self.mean.is_finite()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = r#"{"tolerance": 1e-5, "inputs": [[1, 2], [3, 4]], "scores": [0.25, 0.75]}"#;
+    const BASELINE: &str = r#"{"features": [{"name": "a", "mean": 1, "median": 2, "quantiles": [0, 2, 9]}],
+        "score": {"edges": [0, 0.5, 1], "counts": [3, 1]}}"#;
+
+    #[test]
+    fn golden_scores_are_held_within_the_tolerance() {
+        let golden = Golden::parse(GOLDEN, 2).unwrap();
+        assert_eq!(golden.compare(&[0.25, 0.750_005]), Ok(()));
+        assert!(golden.compare(&[0.25, 0.7501]).is_err());
+        assert!(golden.compare(&[0.25, f32::NAN]).is_err());
+        assert!(golden.compare(&[0.25]).is_err());
+    }
+
+    #[test]
+    fn golden_faults_name_their_key() {
+        for (from, to, key) in [
+            ("1e-5", "0", "tolerance"),
+            ("1e-5", "0.5", "tolerance"),
+            ("[3, 4]", "[3]", "inputs[1]"),
+            ("0.75]", "1.75]", "scores[1]"),
+            (", 0.75]", "]", "1 scores"),
+            ("\"tolerance\"", "\"more\": 1, \"tolerance\"", "more"),
+        ] {
+            let fault = Golden::parse(&GOLDEN.replacen(from, to, 1), 2).unwrap_err();
+            assert!(fault.contains(key), "{key}: {fault}");
+        }
+    }
+
+    #[test]
+    fn baseline_faults_name_their_key() {
+        let features = ["a".to_owned()];
+        assert_eq!(Baseline::parse(BASELINE, &features).unwrap().medians(), [2.0]);
+        for (from, to, key) in [
+            ("\"a\"", "\"b\"", "features"),
+            ("[0, 2, 9]", "[0, 9, 2]", "quantiles"),
+            ("\"median\": 2", "\"median\": 10", "quantiles"),
+            ("[3, 1]", "[3]", "score"),
+            ("\"mean\"", "\"maen\"", "maen"),
+        ] {
+            let fault = Baseline::parse(&BASELINE.replacen(from, to, 1), &features).unwrap_err();
+            assert!(fault.contains(key), "{key}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A package on disk: `manifest.toml`, `model.onnx`, `golden.json`, `baseline.json` in one folder.
+//!
+//! In: the folder. Out: a [`Package`] whose documents keep their rules and whose model has the manifest's hash.
+//! Invariant: the bytes that were hashed are the bytes that are loaded; the file is read once.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::ModelError;
+use super::golden::{Baseline, Golden};
+use super::manifest::{Manifest, OutputShape};
+use super::session::Contract;
+
+/// A model and what is known of it, read from a folder ([`Package::read`]) or a bare file ([`Package::bare`]).
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Model name, e.g. `fraud`.
+    pub name: String,
+    /// Version, e.g. `1`.
+    pub version: String,
+    /// SHA-256 of the model file, lower-case hex.
+    pub sha256: String,
+    /// Inputs, in order, by catalogue name.
+    pub features: Vec<String>,
+    /// Scores at or above it are flagged.
+    pub threshold: f32,
+    /// Where it lies.
+    pub directory: PathBuf,
+    pub(super) graph: Graph,
+    /// Rows with known scores; a bare file has none.
+    pub(super) golden: Option<Arc<Golden>>,
+    /// The median of every feature; a bare file has none.
+    pub(super) medians: Option<Arc<[f32]>>,
+}
+
+/// The model file's bytes and what its session is held against.
+#[derive(Clone)]
+pub(super) struct Graph {
+    pub(super) file: PathBuf,
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) input: Option<String>,
+    pub(super) output: Option<(String, OutputShape)>,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Graph({}, {} bytes)", self.file.display(), self.bytes.len())
+    }
+}
+
+impl Package {
+    /// Reads and checks a package directory: all four files, the hash, the manifest's keys.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, in one sentence that names the file and the key.
+    pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        let manifest = document(directory, "manifest.toml", Manifest::parse)?;
+        let golden = document(directory, "golden.json", |text| Golden::parse(text, manifest.features.len()))?;
+        let baseline = document(directory, "baseline.json", |text| Baseline::parse(text, &manifest.features))?;
+        let file = directory.join("model.onnx");
+        let bytes = read_bytes(&file)?;
+        let sha256 = sha256(&bytes);
+        if sha256 != manifest.sha256 {
+            return Err(fault(
+                &file,
+                &format!(
+                    "its SHA-256 is {sha256}, and manifest.toml says sha256 = {:?}: one of the two was changed",
+                    manifest.sha256
+                ),
+            ));
+        }
+        Ok(Self {
+            name: manifest.name,
+            version: manifest.version,
+            sha256,
+            features: manifest.features,
+            threshold: manifest.threshold.value,
+            directory: directory.to_owned(),
+            graph: Graph {
+                file,
+                bytes,
+                input: Some(manifest.input.name),
+                output: Some((manifest.output.name, manifest.output.shape)),
+            },
+            golden: Some(Arc::new(golden)),
+            medians: Some(baseline.medians().into()),
+        })
+    }
+
+    /// What a session of it is held against.
+    pub(super) fn contract(&self) -> Contract {
+        Contract {
+            width: self.features.len(),
+            input: self.graph.input.clone(),
+            output: self.graph.output.as_ref().map(|(name, _)| name.clone()),
+            shape: self.graph.output.as_ref().map(|(_, shape)| *shape),
+        }
+    }
+}
+
+/// Reads a file; the fault is a sentence.
+pub(super) fn read_bytes(file: &Path) -> Result<Arc<[u8]>, ModelError> {
+    fs::read(file).map(Into::into).map_err(|error| fault(file, &format!("cannot be read: {error}")))
+}
+
+/// Lower-case hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn fault(file: &Path, what: &str) -> ModelError {
+    ModelError::Package(format!("{}: {what}", file.display()))
+}
+
+fn document<T>(directory: &Path, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ModelError> {
+    let file = directory.join(name);
+    let bytes = read_bytes(&file)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| fault(&file, &format!("is not UTF-8: {error}")))?;
+    parse(text).map_err(|what| fault(&file, &what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn a_package_is_read_whole() {
+        let folder = testing::package();
+        let package = Package::read(folder.path()).unwrap();
+        assert_eq!((package.name.as_str(), package.version.as_str()), ("tiny", "1"));
+        assert_eq!(package.features, ["a", "b", "c"]);
+        assert_eq!(package.medians.as_deref(), Some([0.0, 1.0, 2.0].as_slice()));
+    }
+
+    #[test]
+    fn every_file_is_needed_and_named_in_the_fault() {
+        for name in ["manifest.toml", "model.onnx", "golden.json", "baseline.json"] {
+            let folder = testing::package();
+            fs::remove_file(folder.path().join(name)).unwrap();
+            let fault = Package::read(folder.path()).unwrap_err().to_string();
+            assert!(fault.contains(name), "{name}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_changed_model_is_refused() {
+        let folder = testing::package();
+        let file = folder.path().join("model.onnx");
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let fault = Package::read(folder.path()).unwrap_err().to_string();
+        assert!(fault.contains("model.onnx") && fault.contains("SHA-256"), "{fault}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Label values: closed enums, the same strings as in answers and documents.
+
+use super::family::{LabelSet, label};
+
+label! {
+    /// Addresses of the HTTP mouth.
+    Route, "route", {
+        Predict = "predict",
+        Batch = "predict_batch",
+        Labels = "labels",
+        Decision = "decision",
+        Model = "model",
+        Operation = "operation",
+        Other = "other",
+    }
+}
+
+label! {
+    /// First digit of the HTTP status.
+    Status, "status", { Success = "2xx", Client = "4xx", Server = "5xx" }
+}
+
+/// A route and the status class it was answered with.
+pub type Method = (Route, Status);
+
+impl LabelSet for Method {
+    const LABELS: &'static [(&'static str, &'static [&'static str])] =
+        &[("route", Route::VALUES), ("status", Status::VALUES)];
+    fn index(self) -> usize {
+        self.0.index() * Status::VALUES.len() + self.1.index()
+    }
+}
+
+label! {
+    /// Codes of problem documents: every one that an answer can carry.
+    ProblemCode, "code", {
+        NotJson = "not_json",
+        NestedTooDeep = "nested_too_deep",
+        TooLarge = "too_large",
+        MissingField = "missing_field",
+        WrongType = "wrong_type",
+        DuplicateKey = "duplicate_key",
+        IdLength = "id_length",
+        IdCharacter = "id_character",
+        AmountNegative = "amount_negative",
+        AmountFractional = "amount_fractional",
+        AmountTooLarge = "amount_too_large",
+        AmountDigits = "amount_digits",
+        UnknownCurrency = "unknown_currency",
+        UnknownCountry = "unknown_country",
+        UnknownChannel = "unknown_channel",
+        TimeFormat = "time_format",
+        TooFarAhead = "too_far_ahead",
+        TooOld = "too_old",
+        Conflict = "conflict",
+        BadDeadline = "bad_deadline",
+        BadQuery = "bad_query",
+        BadLabel = "bad_label",
+        UnknownRoute = "unknown_route",
+        UnknownTransaction = "unknown_transaction",
+        MethodNotAllowed = "method_not_allowed",
+        UnsupportedMediaType = "unsupported_media_type",
+        BodyTimeout = "body_timeout",
+        Overloaded = "overloaded",
+        Unavailable = "unavailable",
+        Deadline = "deadline",
+        Internal = "internal",
+    }
+}
+
+label! {
+    /// What a decision is.
+    DecisionKind, "kind", { Full = "full", Fallback = "fallback" }
+}
+
+label! {
+    /// Steps of the line.
+    Step, "step", {
+        Read = "read",
+        Observe = "observe",
+        Encode = "encode",
+        Infer = "infer",
+        Judge = "judge",
+        Commit = "commit",
+    }
+}
+
+label! {
+    /// What became of a label.
+    LabelOutcome, "outcome", { Recorded = "recorded", Repeated = "repeated", Waiting = "waiting" }
+}
+
+label! {
+    /// Bounded queues.
+    QueueName, "queue", { Log = "log", Background = "background", WaitingLabels = "waiting_labels" }
+}

@@ -1,0 +1,167 @@
+//! The table: one line a metric, its documentation is the help text that Prometheus shows.
+//! docs/METRICS.md is compared with it by a test.
+
+use prometheus::{Encoder as _, Registry, TextEncoder};
+
+use super::family::{Counter, Family, Gauge, Kind, Timer};
+use super::labels::{DecisionKind, LabelOutcome, Method, ProblemCode, QueueName, Route, Step};
+use crate::ops::process::Process;
+
+/// A line of the table, for documents.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The series' name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it says.
+    pub help: &'static str,
+    /// Label names with all their values.
+    pub labels: &'static [(&'static str, &'static [&'static str])],
+}
+
+macro_rules! metrics {
+    ($(#[doc = $help:literal] $field:ident: $family:ty = $name:literal,)+) => {
+        /// Every metric of the program.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $family,)+
+        }
+
+        /// The table, in order.
+        pub const TABLE: &[Entry] = &[$(Entry {
+            name: $name,
+            kind: <$family as Family>::KIND,
+            help: $help.trim_ascii(),
+            labels: <$family as Family>::LABELS,
+        },)+];
+
+        impl Metrics {
+            /// All metrics at 0.
+            ///
+            /// # Errors
+            /// When the table names a metric twice or wrongly; a test keeps it right.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                Ok(Self {
+                    $($field: <$family as Family>::register(&registry, $name, $help.trim_ascii())?,)+
+                    registry,
+                })
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Requests answered.
+    http_requests: Counter<Method> = "assay_http_requests_total",
+    /// Time from a request's head to its answer's head.
+    http_request_seconds: Timer<Route> = "assay_http_request_seconds",
+    /// Requests being answered.
+    http_in_flight: Gauge = "assay_http_requests_in_flight",
+    /// Connections open.
+    http_connections: Gauge = "assay_http_connections_open",
+    /// Connections turned away because `server.max_connections` were open.
+    http_connections_refused: Counter = "assay_http_connections_refused_total",
+    /// Problems answered, items of batches included.
+    problems: Counter<ProblemCode> = "assay_problems_total",
+    /// Fields of transactions that the schema does not know; they are ignored.
+    unknown_fields: Counter = "assay_unknown_fields_total",
+    /// Decisions made: full ones by a model, fallbacks by policy.
+    decisions: Counter<DecisionKind> = "assay_decisions_total",
+    /// Decisions made that were flagged.
+    flagged: Counter<DecisionKind> = "assay_decisions_flagged_total",
+    /// Decisions made on incomplete or stale inputs, or by policy.
+    degraded: Counter<DecisionKind> = "assay_decisions_degraded_total",
+    /// Requests answered with the decision that was recorded earlier.
+    repeated: Counter = "assay_decisions_repeated_total",
+    /// Answers that another record of the same transaction was before.
+    superseded: Counter = "assay_decisions_superseded_total",
+    /// Time of each step of the line.
+    step_seconds: Timer<Step> = "assay_step_seconds",
+    /// Labels taken.
+    labels: Counter<LabelOutcome> = "assay_labels_total",
+    /// Labels given up because their transaction never came.
+    labels_unmatched: Counter = "assay_labels_unmatched_total",
+    /// What waits in bounded queues: entries for the log, transactions for their full decision, labels for their transaction.
+    queue_depth: Gauge<QueueName> = "assay_queue_depth_items",
+    /// Transactions between their first sight and their full decision.
+    open_transactions: Gauge = "assay_transactions_open",
+    /// Transaction ids in memory.
+    ids: Gauge = "assay_index_ids",
+    /// Memory of those ids.
+    id_bytes: Gauge = "assay_index_resident_bytes",
+    /// Whether the program is ready for requests: 1 or 0.
+    ready: Gauge = "assay_ready_state",
+    /// Resident memory.
+    resident: Gauge = "assay_process_resident_bytes",
+    /// Open file descriptors.
+    open_files: Gauge = "assay_process_open_files",
+    /// Threads.
+    threads: Gauge = "assay_process_threads",
+}
+
+impl Metrics {
+    /// The text that Prometheus scrapes (exposition format 0.0.4), with the process read afresh.
+    ///
+    /// # Errors
+    /// When a series cannot be written as text.
+    pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let process = Process::read();
+        for (gauge, figure) in [
+            (&self.resident, process.resident_bytes),
+            (&self.open_files, process.open_files),
+            (&self.threads, process.threads),
+        ] {
+            if let Some(figure) = figure {
+                gauge.set((), i64::try_from(figure).unwrap_or(i64::MAX));
+            }
+        }
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::Status;
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_at_zero() {
+        let metrics = Metrics::new().unwrap();
+        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+        for entry in TABLE {
+            assert!(text.contains(&format!("# TYPE {} {}", entry.name, entry.kind.as_str())), "{}", entry.name);
+            for (label, values) in entry.labels {
+                for value in *values {
+                    assert!(text.contains(&format!("{label}=\"{value}\"")), "{} {label}={value}", entry.name);
+                }
+            }
+        }
+        assert!(text.contains("assay_problems_total{code=\"conflict\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn pairs_of_labels_reach_their_own_series() {
+        let metrics = Metrics::new().unwrap();
+        metrics.http_requests.up((Route::Labels, Status::Server));
+        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+        assert!(text.contains("assay_http_requests_total{route=\"labels\",status=\"5xx\"} 1"), "{text}");
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("assay_http_requests_total") && line.ends_with(" 1")).count(),
+            1
+        );
+    }
+
+    #[test]
+    fn names_follow_the_rule() {
+        for entry in TABLE {
+            assert!(entry.name.starts_with("assay_"), "{}", entry.name);
+            assert_eq!(entry.name.ends_with("_total"), entry.kind == Kind::Counter, "{}", entry.name);
+            assert!(entry.help.ends_with('.'), "{}", entry.name);
+        }
+    }
+}

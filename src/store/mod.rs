@@ -1,0 +1,3 @@
+//! What implements the ports: the log in SQLite and in memory, files.
+
+pub mod files;
