@@ -21,5 +21,6 @@ pub mod engine;
 pub mod features;
 pub mod model;
 pub mod ops;
+pub mod simulate;
 pub mod store;
 pub mod transaction;

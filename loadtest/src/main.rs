@@ -1,1 +1,53 @@
-fn main() {}
+//! Measures `POST /predict` from the client's side.
+//!
+//! - `predict`: open loop. Requests leave at intended times, whatever the server does; latency counts from the intended time, so
+//!   a stall is seen by every request it delays (no coordinated omission).
+//! - `closed`: one request after the other on each connection.
+//! - `compare`: closed loop against an empty handler and against assay, by turns in one run.
+//! - `empty`: the empty handler alone.
+//!
+//! Requests are bounded in number and time and go to this machine only.
+
+mod bodies;
+mod client;
+mod closed;
+mod compare;
+mod empty;
+mod open;
+mod report;
+mod schedule;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadtest",
+    version,
+    about = "Latency of assay's POST /predict, from the client",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open loop: requests at intended times, latency from the intended time.
+    Predict(open::Predict),
+    /// Closed loop: the next request leaves when the answer is there.
+    Closed(closed::Closed),
+    /// Closed loop by turns: an empty handler, assay, and the empty handler again.
+    Compare(compare::Compare),
+    /// Serve the empty handler on this machine and print its address.
+    Empty(empty::Empty),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Predict(command) => command.run(),
+        Command::Closed(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Empty(command) => command.run(),
+    }
+}

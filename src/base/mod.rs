@@ -4,3 +4,4 @@ pub mod clock;
 pub mod hash;
 pub mod money;
 pub mod secret;
+pub mod span;

@@ -68,7 +68,7 @@ pub(crate) struct Input {
 /// and sums as 64-bit floats. Rows keep the input's order; a row that stands twice is answered twice with what its one
 /// event reads, and moves no window twice.
 #[derive(Debug, Args)]
-pub struct Features {
+pub(super) struct Features {
     #[command(flatten)]
     input: Input,
     /// File to write: .parquet, .csv, .ndjson or .jsonl.
@@ -87,7 +87,7 @@ impl Features {
     ///
     /// # Errors
     /// One sentence: which file, row or name is wrong.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let base = self.input.base()?;
         let catalogue = Catalogue::shipped(base)?;
         let names = self.features.unwrap_or_else(|| catalogue.names().map(str::to_owned).collect());

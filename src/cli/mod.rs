@@ -3,8 +3,10 @@
 mod check_config;
 mod features;
 mod offline;
+mod replay;
 mod score;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,8 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Features(features::Features),
     Score(score::Score),
+    Simulate(simulate::Simulate),
+    Replay(replay::Replay),
 }
 
 /// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 1 anything
@@ -43,6 +47,8 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Simulate(command) => command.run(),
+        Command::Replay(command) => command.run(),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("assay: {error:#}");

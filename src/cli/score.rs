@@ -15,7 +15,7 @@ use crate::store::files::{Column, Sink};
 /// The columns are transaction_id, score (32-bit float, 0 to 1), flagged (score ≥ threshold) and model_version. Rows
 /// keep the input's order.
 #[derive(Debug, Args)]
-pub struct Score {
+pub(super) struct Score {
     #[command(flatten)]
     input: Input,
     /// File to write: .parquet, .csv, .ndjson or .jsonl.
@@ -40,7 +40,7 @@ impl Score {
     ///
     /// # Errors
     /// One sentence: which file, row, name or model is wrong.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let package = match (self.model.is_dir(), self.features_in) {
             (true, None) => Package::read(&self.model)?,
             (true, Some(_)) => bail!("--features-in is for a bare .onnx file; a package's manifest names its own"),

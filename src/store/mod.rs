@@ -1,4 +1,4 @@
-//! Logs: what implements the engine's [`Log`](crate::engine::ports::Log) port.
+//! What implements the ports: logs (the engine's [`Log`](crate::engine::ports::Log) port), and files.
 //!
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
 //! conformance test runs on both. `files` reads transactions out of files and writes rows into them.

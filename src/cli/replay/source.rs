@@ -1,0 +1,69 @@
+//! Where payments come from: a file, row by row, or the simulation, at the wall clock's time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::base::clock::{Clock as _, Millis, SystemClock};
+use crate::base::money::Currency;
+use crate::simulate::{Settings, Stream, World};
+use crate::store::files;
+use crate::transaction::{Connector, Limits, Transaction};
+
+type Rows = Box<dyn Iterator<Item = anyhow::Result<Transaction>> + Send>;
+
+/// Payments, one after the other.
+pub(super) struct Source {
+    rows: std::iter::Peekable<Rows>,
+}
+
+impl Source {
+    /// A file's payments. Its time order is not checked: a payment out of order is due at once.
+    pub(super) fn file(path: &Path, connector: &str) -> anyhow::Result<Self> {
+        Ok(Self { rows: open(path, connector)?.peekable() })
+    }
+
+    /// Simulated payments that happen when they are taken.
+    pub(super) fn simulation(customers: u32, terminals: u32, seed: u64) -> anyhow::Result<Self> {
+        let euro = Currency::parse("EUR").context("the euro is a currency")?;
+        let world = World::new(&Settings { customers, terminals, seed, currencies: vec![euro] })?;
+        let mut stream = Stream::new(Arc::new(world), SystemClock.now());
+        let rows = std::iter::from_fn(move || Some(Ok(stream.next_at(SystemClock.now()))));
+        Ok(Self { rows: (Box::new(rows) as Rows).peekable() })
+    }
+
+    /// When the first payment happened; `None` without any. Takes nothing.
+    pub(super) fn first(&mut self) -> Option<Millis> {
+        self.rows.peek()?.as_ref().ok().map(|payment| payment.occurred_at)
+    }
+}
+
+impl Iterator for Source {
+    type Item = anyhow::Result<Transaction>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.rows.next()
+    }
+}
+
+fn open(path: &Path, connector: &str) -> anyhow::Result<Rows> {
+    let connector = if Connector::is_file(connector) {
+        Connector::parse(&std::fs::read_to_string(connector).with_context(|| format!("cannot read {connector}"))?)?
+    } else {
+        Connector::shipped(connector)?
+    };
+    let name = path.display().to_string();
+    let mut file = files::Source::open(path, connector, Limits::of_files())?;
+    let mut chunk = Vec::new().into_iter();
+    Ok(Box::new(std::iter::from_fn(move || {
+        if chunk.len() == 0 {
+            chunk = match file.read() {
+                Ok(rows) => rows.into_iter(),
+                Err(error) => return Some(Err(error.into())),
+            };
+        }
+        let row = chunk.next()?;
+        Some(row.map_err(|refused| anyhow::anyhow!("{name}, row {}: {}", refused.row, refused.rejection)))
+    })))
+}
