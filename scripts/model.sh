@@ -15,4 +15,5 @@ if [ ! -x .cache/train/bin/python ]; then python3 -m venv .cache/train; fi
 target/release/assay simulate --seed 1 --days 90 --out "$work/transactions.parquet" --labels "$work/labels.ndjson"
 target/release/assay features --connector canonical --input "$work/transactions.parquet" --labels "$work/labels.ndjson" \
   --output "$work/features.parquet" --keep occurred_at,customer_id,is_fraud
-.cache/train/bin/python models/train/package.py --features "$work/features.parquet" --output models/fraud/1
+.cache/train/bin/python models/train/package.py --input "$work/features.parquet" --output models/fraud/1 \
+  --data "90 days of payments simulated with seed 1"
