@@ -120,8 +120,10 @@ impl World {
             rhythms: rhythms(),
             volume: 0.0,
         };
-        let towns = (settings.terminals / 80).clamp(1, 2_000);
-        world.towns = (0..towns).filter_map(|index| world.town(index)).collect();
+        let moneys = u32::try_from(world.moneys.len()).unwrap_or(u32::MAX);
+        let towns = (settings.terminals / 80).clamp(1, 2_000).max(moneys);
+        // The smallest towns make sure that every currency has one.
+        world.towns = (0..towns).filter_map(|index| world.town(index, (index + moneys).checked_sub(towns))).collect();
         for index in 0..settings.terminals {
             world.add_terminal(index, settings.terminals);
         }
@@ -136,10 +138,13 @@ impl World {
         self.volume
     }
 
-    fn town(&self, index: u32) -> Option<Town> {
+    /// A town; `must` is the place of the currency it has to have.
+    fn town(&self, index: u32, must: Option<u32>) -> Option<Town> {
         let mut dice = Dice::of(self.seed, Purpose::Town, u64::from(index), 0);
         let home = index == 0 || dice.chance(0.9);
-        let money = if home { self.moneys.first() } else { dice.pick(&self.moneys) }.copied()?;
+        let drawn = if home { self.moneys.first() } else { dice.pick(&self.moneys) };
+        let money = must.filter(|place| *place > 0).map_or(drawn, |place| self.moneys.get(place as usize)).copied()?;
+        let home = home && money.place == 0;
         let countries = COUNTRIES.iter().find(|row| row.0 == money.currency.code()).map(|row| row.2)?;
         // Home towns are mostly in the first country of the currency.
         let country = if home && dice.chance(0.9) { countries.first() } else { dice.pick(countries) }.copied()?;

@@ -203,7 +203,7 @@ impl Replay {
     }
 
     fn open(&self) -> anyhow::Result<(Source, Labels)> {
-        let labels = self.labels.as_deref().map_or_else(|| Ok(Labels::default()), Labels::read)?;
+        let labels = self.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
         let source = match &self.input {
             Some(path) => Source::file(path, &self.connector)?,
             None => Source::simulation(self.customers, self.terminals, self.seed)?,
