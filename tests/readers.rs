@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 #[path = "../fuzz/readers.rs"]
+#[expect(unreachable_pub, reason = "the fuzz crate, which has a library of its own, shares the file")]
 mod readers;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");

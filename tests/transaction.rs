@@ -12,6 +12,7 @@ use assay::transaction::arrow::{ArrowRows, needed_columns};
 use assay::transaction::csv::{ColumnError, csv};
 use assay::transaction::schema::Schema;
 use assay::transaction::{Channel, Connector, Limits, RejectionCode, Transaction, read_json};
+use proptest::option::of;
 use proptest::prelude::*;
 
 const MAJOR: &str = r#"
@@ -28,9 +29,8 @@ fn payments() -> impl Strategy<Value = Transaction> {
     let channel = prop::sample::select(vec![Channel::CardPresent, Channel::Online, Channel::Withdrawal]);
     let country = prop::sample::select(vec!["DE", "FR", "US"]);
     let required = (id(), 0..=253_402_300_799_999_i64, id(), id(), 0..=1_000_000_000_000_i64, currency);
-    let optional = prop::option::of;
-    let rest = (optional(id()), optional(id()), optional(country), optional(channel), optional(id()), optional(id()));
-    (required, rest, optional(any::<bool>())).prop_map(|(required, rest, is_fraud)| Transaction {
+    let rest = (of(id()), of(id()), of(country), of(channel), of(id()), of(id()));
+    (required, rest, of(any::<bool>())).prop_map(|(required, rest, is_fraud)| Transaction {
         transaction_id: required.0.into(),
         occurred_at: Millis(required.1),
         customer_id: required.2.into(),
