@@ -277,7 +277,7 @@ mod tests {
         }
         assert_eq!(ids.len(), 1_000_000);
         println!("{:.1} bytes an id", ids.bytes() as f64 / 1e6);
-        for number in (0..1_000_000).step_by(997) {
+        for number in (0..1_000_000_u32).step_by(997) {
             assert_eq!(ids.get(KEY.wide(&number.to_le_bytes())), Some(seen(number)));
         }
     }

@@ -117,6 +117,7 @@ fn transaction(at: i64, id: &str, customer: u8, terminal: u8, amount: i64) -> Tr
         card_id: None,
         device_id: None,
         is_fraud: None,
+        extra: Vec::new(),
     }
 }
 
