@@ -108,7 +108,8 @@ impl Shared {
 /// The log.
 #[derive(Debug)]
 pub struct SqliteLog {
-    sender: mpsc::Sender<Message>,
+    /// Gone once the log is closed: what was sent before is before the close.
+    sender: Mutex<Option<mpsc::Sender<Message>>>,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
     queue: usize,
@@ -142,12 +143,22 @@ impl SqliteLog {
             .spawn(move || writer.run())
             .map_err(|source| StoreError::File { file, source })?;
         let readers = Arc::new(Readers::new(options.path.clone(), options.readers.max(1)));
-        Ok(Self { sender, shared, readers, queue: options.queue, thread: Some(thread) })
+        Ok(Self { sender: Mutex::new(Some(sender)), shared, readers, queue: options.queue, thread: Some(thread) })
+    }
+
+    fn send(&self, message: Message) -> Result<(), LogError> {
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = matches!(message, Message::Close(_));
+        sender.as_ref().ok_or(LogError::Closed)?.send(message).map_err(|_| LogError::Closed)?;
+        if last {
+            *sender = None;
+        }
+        Ok(())
     }
 
     async fn ask(&self, message: fn(oneshot::Sender<Result<(), LogError>>) -> Message) -> Result<(), LogError> {
         let (sender, receiver) = oneshot::channel();
-        self.sender.send(message(sender)).map_err(|_| LogError::Closed)?;
+        self.send(message(sender))?;
         receiver.await.unwrap_or(Err(LogError::Closed))
     }
 }
@@ -156,7 +167,7 @@ impl SqliteLog {
 impl Drop for SqliteLog {
     fn drop(&mut self) {
         let (sender, _) = oneshot::channel();
-        drop(self.sender.send(Message::Close(sender)));
+        drop(self.send(Message::Close(sender)));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -180,9 +191,8 @@ impl Log for SqliteLog {
             self.shared.depth.fetch_sub(1, Ordering::SeqCst);
             return Err(LogError::Full(self.queue));
         }
-        self.sender.send(Message::Write(entry, done)).map_err(|_| {
+        self.send(Message::Write(entry, done)).inspect_err(|_| {
             self.shared.depth.fetch_sub(1, Ordering::SeqCst);
-            LogError::Closed
         })
     }
 

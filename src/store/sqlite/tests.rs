@@ -44,7 +44,7 @@ async fn a_failing_disk_fails_those_who_wait_and_keeps_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let log = SqliteLog::open(&options(&folder)).unwrap();
     put(&log, Entry::Full(record("a", 1, 0.5))).await.unwrap();
-    // Another connection forbids every write by a trigger that reports a full disk.
+    // Another connection takes a table away: every write fails until it is back.
     let other = Connection::open(folder.path().join("assay.db")).unwrap();
     other.busy_timeout(Duration::from_secs(5)).unwrap();
     other.execute_batch("ALTER TABLE features RENAME TO away").unwrap();

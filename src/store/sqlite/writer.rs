@@ -35,7 +35,7 @@ pub(super) enum Message {
     Write(Entry, Option<Done>),
     /// Answered when everything before it was written or has failed.
     Flush(oneshot::Sender<Result<(), LogError>>),
-    /// Flushes and ends the thread.
+    /// Flushes and ends the thread: always the last message.
     Close(oneshot::Sender<Result<(), LogError>>),
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Writer {
     /// Numbers of the models that were written.
     models: Vec<(ModelRef, i64)>,
     /// Held for life.
-    _lock: File,
+    lock: File,
 }
 
 impl Writer {
@@ -64,7 +64,7 @@ impl Writer {
         linger: Duration,
         lock: File,
     ) -> Self {
-        Self { connection, receiver, shared, most, linger, kept: Vec::new(), models: Vec::new(), _lock: lock }
+        Self { connection, receiver, shared, most, linger, kept: Vec::new(), models: Vec::new(), lock }
     }
 
     /// Runs until it is closed.
@@ -81,14 +81,10 @@ impl Writer {
                         tracing::error!(lost, "the log closes with entries that could not be written");
                     }
                     self.shared.set_trouble(Some("the log is closed".to_owned()));
-                    while let Ok(late) = self.receiver.try_recv() {
-                        match late {
-                            Message::Write(_, done) => self.answer(done, Err(LogError::Closed)),
-                            Message::Flush(sender) | Message::Close(sender) => {
-                                drop(sender.send(Err(LogError::Closed)));
-                            }
-                        }
-                    }
+                    // Whoever hears that it is closed may open the file.
+                    let Self { connection, lock, .. } = self;
+                    drop(connection);
+                    drop(lock);
                     drop(sender.send(result));
                     return;
                 }
