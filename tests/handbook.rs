@@ -132,7 +132,8 @@ fn complete_features_are_the_same_in_any_order_and_doubled() {
 /// Writes each row twice, in a random order inside each span of ten minutes.
 fn shuffle(from: &Path, to: &Path) {
     let mut random = Pcg64Mcg::seed_from_u64(7);
-    let columns = ["transaction_id", "occurred_at", "customer_id", "terminal_id", "amount_minor", "currency", "is_fraud"];
+    let columns =
+        ["transaction_id", "occurred_at", "customer_id", "terminal_id", "amount_minor", "currency", "is_fraud"];
     let mut sink = Sink::create(to, columns.map(str::to_owned).to_vec()).unwrap();
     let mut source = Source::open(from, Connector::shipped("handbook").unwrap(), Limits::of_files()).unwrap();
     let mut span: Vec<Transaction> = Vec::new();
