@@ -34,7 +34,7 @@ pub(crate) struct Input {
     /// File of transactions: .parquet, .csv, .ndjson or .jsonl.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// How the file's fields map to canonical ones: canonical, stripe, handbook, or a mapping file.
+    /// How the file's fields map to canonical ones: canonical, major, stripe, handbook, or a mapping file.
     #[arg(long, default_value = "canonical", value_name = "NAME|FILE")]
     pub(crate) connector: String,
     /// Read complete features: each row as of its time, once the file's time has passed it by this much ("10m").
