@@ -1,7 +1,7 @@
 //! What a large history costs: 100 M events of 1 M customers at 100,000 terminals over 30 days, then a terminal with
 //! 5 M events. Prints bytes an event and entity, encoded and resident, and the time of an observation.
 //!
-//! `ASSAY_EVENTS` sets another number of events.
+//! `ASSAY_EVENTS` sets another number of events, with as many an entity.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -22,8 +22,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const START: i64 = 1_700_000_000_000;
 const DAY: i64 = 86_400_000;
-const CUSTOMERS: u64 = 1_000_000;
-const TERMINALS: u64 = 100_000;
+/// Events of a customer and of a terminal.
+const OF_CUSTOMER: u64 = 100;
+const OF_TERMINAL: u64 = 1_000;
 const OPTIONS: HistoryOptions = HistoryOptions { key: HashKey::new([9; 16]), lateness: 2 * DAY, exact_events: 65_536 };
 
 fn main() {
@@ -44,7 +45,7 @@ fn many_entities(events: u64) {
     let mut number = 0;
     while number < events {
         for one in &mut batch {
-            fill(one, number, at(number), &mut random);
+            fill(one, number, at(number), events, &mut random);
             number += 1;
         }
         history.insert_all(&batch.iter().map(event).collect::<Vec<_>>());
@@ -55,7 +56,7 @@ fn many_entities(events: u64) {
     let mut nanos = Vec::new();
     for _ in 0..200_000 {
         let one = &mut batch[0];
-        fill(one, number, at(number), &mut random);
+        fill(one, number, at(number), events, &mut random);
         number += 1;
         rows.reset(plan.width());
         let begun = Instant::now();
@@ -85,7 +86,7 @@ fn hot_terminal() {
     let mut random = Pcg64Mcg::seed_from_u64(2);
     let mut one = template();
     let mut next = |number: u64| {
-        fill(&mut one, number, START + (number * 30 * DAY as u64 / EVENTS) as i64, &mut random);
+        fill(&mut one, number, START + (number * 30 * DAY as u64 / EVENTS) as i64, EVENTS, &mut random);
         one.terminal_id = "hot".into();
         one.clone()
     };
@@ -126,15 +127,15 @@ fn template() -> Transaction {
 }
 
 /// A payment whose id is a UUID, of a random customer at a random terminal, all uniform.
-fn fill(one: &mut Transaction, number: u64, at: i64, random: &mut Pcg64Mcg) {
+fn fill(one: &mut Transaction, number: u64, at: i64, events: u64, random: &mut Pcg64Mcg) {
     let noise: u64 = random.random();
     one.transaction_id.clear();
     let _ = write!(one.transaction_id, "{:08x}-{:04x}-4000-8000-{number:012x}", noise >> 32, noise & 0xffff);
     one.occurred_at = Millis(at + (noise % 97) as i64);
     one.customer_id.clear();
-    let _ = write!(one.customer_id, "customer-{}", random.random_range(0..CUSTOMERS));
+    let _ = write!(one.customer_id, "customer-{}", random.random_range(0..events / OF_CUSTOMER));
     one.terminal_id.clear();
-    let _ = write!(one.terminal_id, "terminal-{}", random.random_range(0..TERMINALS));
+    let _ = write!(one.terminal_id, "terminal-{}", random.random_range(0..events / OF_TERMINAL));
     one.amount_minor = random.random_range(100..50_000);
 }
 

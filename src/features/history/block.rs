@@ -11,8 +11,8 @@ pub(super) const ABSENT: Value = [0; 5];
 
 /// Events in one block at most.
 pub(super) const CAPACITY: usize = 128;
-/// Columns grow by this many events: small enough that a block's spare room costs little.
-const GROWTH: usize = 8;
+/// Columns grow by this many events, the first time by half as many: little spare room, and few sizes of allocations.
+const GROWTH: usize = 16;
 
 /// Running totals from an entity's first event on. They wrap: only differences mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,14 +76,14 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// An empty block whose first event will be at `first`.
-    pub(super) const fn new(first: i64, before: Totals, amounts: bool) -> Self {
+    /// An empty block whose first event will be at `first`, with `room` for that many events of `width` values.
+    pub(super) fn new(first: i64, before: Totals, amounts: bool, width: usize, room: usize) -> Self {
         Self {
             first,
             before,
-            times: Vec::new(),
-            amounts: if amounts { Amounts::Narrow(Vec::new()) } else { Amounts::Unneeded },
-            values: Vec::new(),
+            times: Vec::with_capacity(room),
+            amounts: if amounts { Amounts::Narrow(Vec::with_capacity(room)) } else { Amounts::Unneeded },
+            values: Vec::with_capacity(room * width),
             smallest: u64::MAX,
             largest: 0,
         }
@@ -199,16 +199,17 @@ impl Block {
         }
         self.widen_for(moment.amount);
         let grow = self.times.len() == self.times.capacity();
+        let growth = if self.times.is_empty() { GROWTH / 2 } else { GROWTH - self.times.len() % GROWTH };
         let offset = u32::try_from(moment.at - self.first).unwrap_or(u32::MAX);
         if grow {
-            self.times.reserve_exact(GROWTH);
+            self.times.reserve_exact(growth);
         }
         self.times.insert(index, offset);
         match &mut self.amounts {
             Amounts::Unneeded => {}
             Amounts::Narrow(all) => {
                 if grow {
-                    all.reserve_exact(GROWTH);
+                    all.reserve_exact(growth);
                 }
                 all.insert(index, u32::try_from(moment.amount).unwrap_or(u32::MAX));
             }
@@ -216,7 +217,7 @@ impl Block {
         }
         if !moment.values.is_empty() {
             if grow {
-                self.values.reserve_exact(GROWTH * moment.values.len());
+                self.values.reserve_exact(growth * moment.values.len());
             }
             let place = index * moment.values.len();
             self.values.splice(place..place, moment.values.iter().copied());

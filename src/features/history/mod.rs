@@ -26,7 +26,8 @@ use crate::transaction::Transaction;
 use entities::{Entities, Known};
 use labels::Verdict;
 
-/// From this many events on, each kind of entity is observed on a thread of its own.
+/// From this many events on, the kinds of entities are observed side by side, on threads that live on: memory that a
+/// thread takes and leaves behind when it ends comes back slowly.
 const PARALLEL: usize = 1024;
 
 /// What a history is made with.
@@ -113,9 +114,9 @@ impl History {
         if events.len() < PARALLEL {
             work.into_iter().for_each(|(entities, reads, readings)| observe(entities, reads, readings));
         } else {
-            std::thread::scope(|scope| {
+            rayon::scope(|scope| {
                 for (entities, reads, readings) in work {
-                    scope.spawn(move || observe(entities, reads, readings));
+                    scope.spawn(move |_| observe(entities, reads, readings));
                 }
             });
         }
@@ -139,9 +140,9 @@ impl History {
         if events.len() < PARALLEL {
             self.entities.iter_mut().for_each(insert);
         } else {
-            std::thread::scope(|scope| {
+            rayon::scope(|scope| {
                 for entities in &mut self.entities {
-                    scope.spawn(move || insert(entities));
+                    scope.spawn(move |_| insert(entities));
                 }
             });
         }
@@ -170,9 +171,9 @@ impl History {
         if events.len() < PARALLEL {
             work.for_each(|(reads, readings)| read(reads, readings));
         } else {
-            std::thread::scope(|scope| {
+            rayon::scope(|scope| {
                 for (reads, readings) in work {
-                    scope.spawn(move || read(reads, readings));
+                    scope.spawn(move |_| read(reads, readings));
                 }
             });
         }

@@ -1,7 +1,7 @@
 //! The events of one entity: a set ordered by (time, transaction id), in blocks; older ones of a hot entity in tiles;
 //! verdicts beside them.
 
-use super::block::{Block, Moment, Totals, Value};
+use super::block::{Block, CAPACITY, Moment, Totals, Value};
 use super::labels::Labels;
 use super::ties::Ties;
 use super::tiles::Tiles;
@@ -235,8 +235,10 @@ impl Profile {
 
     fn append(&mut self, moment: Moment<'_>, id: &str, keep: &Keep) -> Own {
         if self.blocks.last().is_none_or(|block| block.is_full() || !block.reaches(moment.at)) {
+            // An entity that filled a block will fill the next: its room is taken at once.
+            let room = if self.blocks.last().is_some_and(Block::is_full) { CAPACITY } else { 0 };
             self.blocks.reserve_exact(1);
-            self.blocks.push(Block::new(moment.at, self.total, keep.amounts));
+            self.blocks.push(Block::new(moment.at, self.total, keep.amounts, keep.width, room));
         }
         if let Some(block) = self.blocks.last_mut() {
             block.insert(block.len(), moment);
@@ -253,13 +255,13 @@ impl Profile {
     /// A block with room at `place`: splits a full one, begins a new one where times would not fit.
     fn make_room(&mut self, place: Place, moment: Moment<'_>, keep: &Keep) -> Place {
         let Some(block) = self.blocks.get_mut(place.block) else {
-            self.blocks.push(Block::new(moment.at, self.total, keep.amounts));
+            self.blocks.push(Block::new(moment.at, self.total, keep.amounts, keep.width, 0));
             return Place { block: self.blocks.len() - 1, index: 0 };
         };
         if !block.reaches(moment.at) {
             let index = place.block + usize::from(place.index > 0);
             let before = if place.index > 0 { self.totals(place, true, true) } else { block.before };
-            self.blocks.insert(index, Block::new(moment.at, before, keep.amounts));
+            self.blocks.insert(index, Block::new(moment.at, before, keep.amounts, keep.width, 0));
             return Place { block: index, index: 0 };
         }
         if !block.is_full() {

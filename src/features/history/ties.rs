@@ -69,7 +69,10 @@ impl Ties {
                     self.chunks.insert(place, rest);
                 }
             }
-            _ => self.chunks.insert(place, Chunk::of(at, id)),
+            _ => {
+                self.chunks.reserve_exact(1);
+                self.chunks.insert(place, Chunk::of(at, id));
+            }
         }
     }
 
@@ -127,7 +130,7 @@ impl Chunk {
     fn append(&mut self, at: i64, id: &str) {
         let needed = HEAD + id.len();
         if self.bytes.capacity() - self.bytes.len() < needed {
-            self.bytes.reserve_exact(needed.max(GROWTH));
+            self.bytes.reserve_exact(needed.max(GROWTH).max(self.bytes.len() / 2));
         }
         write(&mut self.bytes, at - self.last, id);
         self.last = at;
@@ -193,7 +196,7 @@ impl Chunk {
         let mut head = Vec::new();
         write_packed(&mut head, 0, uuid, &bytes);
         self.bytes.splice(..gone + length, head);
-        self.bytes.shrink_to_fit();
+        self.bytes.shrink_to(self.bytes.len() + GROWTH);
         self.first = first;
         self.count -= count;
     }
