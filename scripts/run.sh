@@ -4,7 +4,7 @@
 # Both programs run in process groups of their own, so that a Ctrl-C in the terminal reaches only this script.
 # It then ends the payments first and the server second, each by its process id, and waits for both.
 #   RUN_SECONDS=10                             end by itself after 10 seconds
-#   RUN_RATE=50                                payments a second
+#   RUN_RATE=50                                payments a second; 200 without it
 #   ASSAY__SERVER__LISTEN=127.0.0.1:8081       listen elsewhere
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ config=config/embedded.toml
 address=${ASSAY__SERVER__LISTEN:-127.0.0.1:8080}
 host=${address%:*}
 port=${address##*:}
-rate=${RUN_RATE:-50}
+rate=${RUN_RATE:-200}
 log=.cache/run/serve.log
 server=
 payments=

@@ -12,6 +12,7 @@ use assay::base::money::{Currency, Rates};
 use assay::decision::{DecisionKind, ModelRef, OnFallback, Policy, Source};
 use assay::engine::ports::{NoObserver, Scorer};
 use assay::engine::{Durability, Engine, EngineError, EngineParts, Label, LabelOutcome, Limits, Received, TimeSource};
+use assay::features::catalogue::SHIPPED;
 use assay::features::{Catalogue, HistoryOptions};
 use assay::model::InferError;
 use assay::store::memory::Mood;
@@ -165,6 +166,84 @@ async fn the_same_id_with_other_content_is_a_conflict_and_with_more_fields_is_fi
     assert!(again.repeated && again.decision == first.decision);
     use assay::engine::ports::Log;
     assert_eq!(house.log.find("a").await.unwrap().unwrap().transaction.merchant_id.as_deref(), Some("m1"));
+}
+
+#[tokio::test]
+async fn a_later_copy_counts_for_the_entities_that_it_names_first() {
+    let more = r#"
+[[feature]]
+name = "device_tx_count_1d"
+kind = "window"
+entity = "device_id"
+aggregate = "count"
+window = "1d"
+meaning = "transactions on this device"
+
+[[feature]]
+name = "device_frauds_1d"
+kind = "window"
+entity = "device_id"
+aggregate = "fraud_count"
+window = "1d"
+delay = "1d"
+meaning = "frauds on this device"
+"#;
+    let names = ["customer_tx_count_1d", "device_tx_count_1d", "device_frauds_1d"].map(String::from).to_vec();
+    let model = Arc::new(Scored { features: names, ..Arc::into_inner(model()).unwrap() });
+    let log = Arc::new(MemoryLog::new());
+    let catalogue = Catalogue::parse(&format!("{SHIPPED}{more}"), Currency::parse("EUR").unwrap()).unwrap();
+    let catalogue = Arc::new(catalogue);
+    let open = || {
+        let parts = parts(log.clone(), Some(model.clone()));
+        Engine::new(EngineParts { catalogue: catalogue.clone(), ..parts }).unwrap()
+    };
+    let engine = open();
+    engine.rebuild().await.unwrap();
+    let on = |id: &str, at, device: &str| Transaction { device_id: Some(device.into()), ..transaction(id, at, 100) };
+
+    let first = engine.decide(transaction("a", 0, 100), soon()).await.unwrap();
+    let label =
+        Label { transaction_id: "a".into(), is_fraud: true, labelled_at: Millis(START + 1), source: "review".into() };
+    assert_eq!(engine.label(label).await.unwrap(), LabelOutcome::Recorded);
+    for device in ["d1", "d1", "d2"] {
+        let again = engine.decide(on("a", 0, device), soon()).await.unwrap();
+        assert!(again.repeated && again.decision == first.decision);
+    }
+    let counts = async |engine: &Engine<Scored>, id: &str, at, device: &str| {
+        engine.decide(on(id, at, device), soon()).await.unwrap();
+        let used = engine.features(id).await.unwrap().unwrap();
+        ["customer_tx_count_1d", "device_tx_count_1d", "device_frauds_1d"].map(|name| used[name].as_i64().unwrap())
+    };
+    // The copy's device counts once, the device that came too late never, and the customer's count stays.
+    assert_eq!(counts(&engine, "b", 1, "d1").await, [2, 2, 0]);
+    assert_eq!(counts(&engine, "c", 2, "d2").await, [3, 1, 0]);
+    let day = 24 * HOUR;
+    assert_eq!(counts(&engine, "d", day, "d1").await[2], 1);
+    // A restart reads the same out of the log.
+    let again = open();
+    again.rebuild().await.unwrap();
+    assert_eq!(counts(&again, "e", day + 2, "d1").await, [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn what_is_in_the_logs_queue_is_found_without_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::at(folder.path().join("assay.db"), Durability::Queued);
+    let mut parts = parts(Arc::new(SqliteLog::open(&options).unwrap()), Some(model()));
+    (parts.durability, parts.limits.cache) = (Durability::Queued, 0);
+    let engine = Engine::new(parts).unwrap();
+    engine.rebuild().await.unwrap();
+    for number in 0..50 {
+        let id = format!("n{number}");
+        let first = engine.decide(transaction(&id, number, 90_000), soon()).await.unwrap();
+        assert_eq!(engine.decision(&id, None).await.unwrap().as_ref(), Some(&first.decision));
+        let id = format!("m{number}");
+        let first = engine.decide(transaction(&id, number, 90_000), soon()).await.unwrap();
+        let again = engine.decide(transaction(&id, number, 90_000), soon()).await.unwrap();
+        assert!(again.repeated && again.decision == first.decision);
+    }
+    assert!(engine.decision("nobody", None).await.unwrap().is_none());
+    engine.shutdown(Duration::from_secs(10)).await;
 }
 
 #[tokio::test]

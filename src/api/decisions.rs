@@ -42,9 +42,10 @@ pub(super) async fn decision(
     Ok(json(text))
 }
 
-/// The model in force.
+/// The model in force, and which clock bounds the times of payments.
 pub(super) async fn model(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let model = api.engine()?.model().ok_or_else(|| api.unavailable("no model is loaded"))?;
+    let engine = api.engine()?;
+    let model = engine.model().ok_or_else(|| api.unavailable("no model is loaded"))?;
     let package = &model.package;
     let text = json!({
         "model": package.name,
@@ -52,6 +53,7 @@ pub(super) async fn model(State(api): State<Arc<Api>>) -> Result<Response, Probl
         "model_sha256": package.sha256,
         "threshold": package.threshold,
         "features": package.features,
+        "clock": engine.clock(),
     });
     Ok(json(text.to_string().into_bytes()))
 }

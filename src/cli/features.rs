@@ -110,12 +110,7 @@ impl Features {
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;
-        super::say(&format!(
-            "{} rows written to {}, {} refused",
-            summary.rows,
-            self.output.display(),
-            summary.rejected
-        ));
+        super::say(&format!("{}: {summary}", self.output.display()));
         Ok(())
     }
 }

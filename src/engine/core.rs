@@ -15,13 +15,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::active::Active;
+use super::fingerprint::id_of;
 use super::ledger::{Ledger, Marked, Observed};
-use super::ports::{Done, Entry, Log, LogError, Observer, Record, Written};
+use super::ports::{Done, Entry, Log, LogError, Observer, Record, Stored, Written};
 use super::{Durability, EngineError, Limits};
 use crate::base::clock::Clock;
 use crate::base::hash::HashKey;
 use crate::base::money::{BaseAmount, Rates};
-use crate::decision::Decision;
+use crate::decision::{Decision, DecisionKind};
 use crate::features::Catalogue;
 use crate::transaction::Transaction;
 
@@ -123,6 +124,25 @@ impl<S> Core<S> {
             return Err(unavailable("the history is being rebuilt"));
         }
         Ok(flight)
+    }
+
+    /// What the log holds of an id. Where the index knows more of it than the log says, it may still be in the log's
+    /// queue: that is written first.
+    pub(super) async fn find(&self, transaction_id: &str) -> Result<Option<Stored>, LogError> {
+        let found = self.log.find(transaction_id).await?;
+        let decision = found.as_ref().and_then(|stored| stored.decision.as_ref());
+        let full = decision.is_some_and(|decision| decision.kind == DecisionKind::Full);
+        if full || self.log.depth() == 0 || !self.knows_more(transaction_id, found.is_some()) {
+            return Ok(found);
+        }
+        self.log.flush().await?;
+        self.log.find(transaction_id).await
+    }
+
+    /// Whether the index knows a decision of an id, or knows the id where the log does not.
+    pub(super) fn knows_more(&self, transaction_id: &str, found: bool) -> bool {
+        let seen = self.ledger().ids.get(id_of(self.key, transaction_id));
+        seen.is_some_and(|seen| seen.decided || !found)
     }
 
     /// Appends and waits, at most `wait`, until it is written.

@@ -22,7 +22,7 @@ use super::active::Active;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
 use super::labels::Waiting;
-use super::ports::{Record, event_label};
+use super::ports::{Filled, Record, event_label};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::base::money::BaseAmount;
@@ -235,6 +235,14 @@ impl<S> Ledger<S> {
             self.history.label(&event_label(&arrival.transaction, &label));
         }
         observed
+    }
+
+    /// Lets a transaction count for the entities that a later copy of it named.
+    pub(super) fn complete(&mut self, filled: &Filled) {
+        self.history.complete(&Event { transaction: &filled.after, base: filled.base }, &filled.before);
+        for label in &filled.labels {
+            self.history.label(&event_label(&filled.after, label));
+        }
     }
 
     fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {

@@ -14,7 +14,7 @@ use super::core::{Claim, Core, Settled, of_log, overloaded, unavailable};
 use super::fingerprint::fingerprint_of;
 use super::ids::Seen;
 use super::ledger::{Arrival, Asked, Found, Marked};
-use super::ports::{Entry, Features, LogError, Record, Scorer, Step};
+use super::ports::{Done, Entry, Features, LogError, Record, Scorer, Step};
 use super::{Answer, EngineError, Received, TimeSource};
 use crate::base::clock::Millis;
 use crate::decision::{
@@ -154,7 +154,7 @@ async fn earlier<S: Scorer>(
         return Ok(Recalled::Decision(decision));
     }
     let wait = before_commit(received).min(core.limits.store_wait);
-    let found = timeout(wait, core.log.find(id)).await.unwrap_or(Err(LogError::Late(wait)));
+    let found = timeout(wait, core.find(id)).await.unwrap_or(Err(LogError::Late(wait)));
     let from_index = seen.filter(|seen| seen.decided).map(|seen| indexed(core, arrival, seen));
     match found {
         Ok(Some(stored)) => {
@@ -197,15 +197,21 @@ fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
     })
 }
 
-/// A later copy: may fill optional fields in the log; the decision stays.
-fn repeat<S>(core: &Core<S>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
+/// A later copy: may fill optional fields in the log and then in history; the decision stays.
+fn repeat<S: Scorer>(core: &Arc<Core<S>>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
     core.observer.repeated();
     let Transaction { merchant_id, product_id, country, channel, card_id, device_id, extra, .. } =
         &*arrival.transaction;
     let ids = [merchant_id, product_id, country, card_id, device_id];
     if channel.is_some() || !extra.is_empty() || ids.iter().any(|id| id.is_some()) {
-        // Best effort: a full queue keeps the decision as it is, and the next copy fills again.
-        drop(core.log.append(Entry::Fill(Arc::clone(&arrival.transaction)), None));
+        let filling = Arc::clone(core);
+        let done: Done = Box::new(move |result| {
+            if let Some(filled) = result.ok().and_then(|written| written.filled) {
+                filling.ledger().complete(&filled);
+            }
+        });
+        // Best effort: a full queue or a failing log keeps everything as it is, and the next copy fills again.
+        drop(core.log.append(Entry::Fill(Arc::clone(&arrival.transaction)), Some(done)));
     }
     decision
 }

@@ -309,7 +309,7 @@ impl<S: Scorer> Engine<S> {
         if let Some(decision) = self.core.cache.get(transaction_id) {
             return Ok(Some(decision).filter(wanted));
         }
-        let stored = self.within(self.core.log.find(transaction_id)).await?;
+        let stored = self.within(self.core.find(transaction_id)).await?;
         Ok(stored.and_then(|stored| stored.decision).map(Arc::new).filter(wanted))
     }
 
@@ -319,12 +319,19 @@ impl<S: Scorer> Engine<S> {
     /// `Unavailable` when the log cannot be read.
     pub async fn features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, EngineError> {
         let found = self.within(self.core.log.features(transaction_id)).await?;
-        if found.is_some() || !self.core.cache.contains_key(transaction_id) {
+        let decided = || self.core.cache.contains_key(transaction_id) || self.core.knows_more(transaction_id, true);
+        if found.is_some() || !decided() {
             return Ok(found);
         }
         // Decided a moment ago: it is in the log's queue.
         self.within(self.core.log.flush()).await?;
         self.within(self.core.log.features(transaction_id)).await
+    }
+
+    /// Which clock bounds `occurred_at`.
+    #[must_use]
+    pub fn clock(&self) -> TimeSource {
+        self.core.limits.time
     }
 
     /// The model in force.
@@ -393,7 +400,7 @@ impl<S: Scorer> Engine<S> {
         all_landed && matches!(closed, Ok(Ok(())))
     }
 
-    async fn within<T>(&self, reading: ports::Reading<'_, T>) -> Result<T, EngineError> {
+    async fn within<T>(&self, reading: impl Future<Output = Result<T, ports::LogError>>) -> Result<T, EngineError> {
         let wait = self.core.limits.store_wait;
         timeout(wait, reading).await.unwrap_or(Err(ports::LogError::Late(wait))).map_err(of_log)
     }

@@ -59,18 +59,18 @@ impl Serialize for Features {
     }
 }
 
-/// The identifiers that a feature may look back by.
-const ENTITIES: [&str; 7] =
-    ["customer_id", "terminal_id", "merchant_id", "card_id", "device_id", "product_id", "country"];
+/// The identifiers that a feature may look back by, besides those that the schema adds.
+const ENTITIES: [&str; 8] =
+    ["customer_id", "terminal_id", "merchant_id", "card_id", "device_id", "product_id", "country", "channel"];
 
 /// The verdict with the entities it counts for.
 #[must_use]
 pub fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
-    let entities = ENTITIES.into_iter().filter_map(|field| Some((field, transaction.entity(field)?.to_owned())));
+    let known = ENTITIES.into_iter().filter_map(|field| Some((field.into(), transaction.entity(field)?.into())));
     EventLabel {
         transaction_id: label.transaction_id.clone(),
         occurred_at: transaction.occurred_at,
-        entities: entities.collect(),
+        entities: known.chain(transaction.extra.iter().cloned()).collect(),
         is_fraud: label.is_fraud,
         labelled_at: label.labelled_at,
     }
@@ -110,6 +110,21 @@ pub struct Written {
     pub first: bool,
     /// Of a label: its transaction, where the log has it.
     pub transaction: Option<Box<Transaction>>,
+    /// Of a copy: what it filled, if anything.
+    pub filled: Option<Box<Filled>>,
+}
+
+/// A transaction before and after a copy of it filled fields.
+#[derive(Debug)]
+pub struct Filled {
+    /// As it was.
+    pub before: Transaction,
+    /// As it is now.
+    pub after: Transaction,
+    /// Its amount in the base currency.
+    pub base: BaseAmount,
+    /// The verdicts on it.
+    pub labels: Vec<Label>,
 }
 
 /// Called once, when the fate of an entry is known. It runs on the log's own thread and must be brief.

@@ -10,6 +10,8 @@ pub use catalogue::{Catalogue, CatalogueError, Plan};
 pub use history::{History, HistoryOptions, HistorySize};
 pub use rows::{Marks, Rows};
 
+use compact_str::CompactString;
+
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::transaction::Transaction;
@@ -30,8 +32,8 @@ pub struct EventLabel {
     pub transaction_id: String,
     /// When that transaction happened.
     pub occurred_at: Millis,
-    /// Its entities as text: customer, terminal and so on, by canonical field name.
-    pub entities: Vec<(&'static str, String)>,
+    /// Its entities as text, by canonical field name: customer, terminal and so on, those that the schema adds included.
+    pub entities: Vec<(CompactString, CompactString)>,
     /// The verdict.
     pub is_fraud: bool,
     /// When the verdict was given.

@@ -125,8 +125,12 @@ async fn conforms(log: &dyn Log) {
 
     // A copy fills what is absent and changes nothing else.
     let copy = Transaction { merchant_id: Some("m".into()), country: Some("FR".into()), ..transaction("a", 1_000) };
-    assert!(put(log, Entry::Fill(Arc::new(copy.clone()))).await.unwrap().first);
-    assert!(!put(log, Entry::Fill(Arc::new(copy))).await.unwrap().first);
+    let written = put(log, Entry::Fill(Arc::new(copy.clone()))).await.unwrap();
+    let change = written.filled.unwrap();
+    assert!(written.first && change.before == stored.transaction && change.base == first.base);
+    assert_eq!((change.after.merchant_id.as_deref(), change.labels), (Some("m"), Vec::new()));
+    let written = put(log, Entry::Fill(Arc::new(copy))).await.unwrap();
+    assert!(!written.first && written.filled.is_none());
     let filled = log.find("a").await.unwrap().unwrap();
     assert_eq!(filled.transaction.merchant_id.as_deref(), Some("m"));
     assert_eq!(filled.transaction.country.as_deref(), Some("DE"));
@@ -139,6 +143,9 @@ async fn conforms(log: &dyn Log) {
     assert!(put(log, Entry::Label(label("a", 5_001))).await.unwrap().first);
     assert!(put(log, Entry::Label(label("later", 5_000))).await.unwrap().transaction.is_none());
     assert!(put(log, Entry::Label(label("never", 10))).await.unwrap().transaction.is_none());
+    let copy = Transaction { card_id: Some("k".into()), ..transaction("a", 1_000) };
+    let written = put(log, Entry::Fill(Arc::new(copy))).await.unwrap();
+    assert_eq!(written.filled.unwrap().labels, [label("a", 5_000), label("a", 5_001)]);
     let activated = Entry::Activated { model: (*first.model).clone(), at: Millis(1) };
     assert!(put(log, activated).await.unwrap().first);
 
@@ -157,8 +164,10 @@ async fn conforms(log: &dyn Log) {
     assert_eq!(*outcome, Some((0.123_456_79, false, true, "1".to_owned())));
     assert_eq!(seen.transactions[3].2, None);
     assert_eq!(seen.labels.len(), 2);
-    assert_eq!(seen.labels[0].entities[0], ("customer_id", "customer".to_owned()));
-    assert_eq!(seen.labels[0].entities[2], ("merchant_id", "m".to_owned()));
+    assert_eq!(seen.labels[0].entities[0], ("customer_id".into(), "customer".into()));
+    assert_eq!(seen.labels[0].entities[2], ("merchant_id".into(), "m".into()));
+    let added = ("shop_id".into(), "s1".into());
+    assert!(seen.labels[0].entities.contains(&added) && seen.labels[0].entities.len() == 7);
     assert_eq!(seen.waiting, [label("later", 5_000)]);
 
     log.health().unwrap();

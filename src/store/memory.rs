@@ -11,7 +11,7 @@ use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
 use crate::engine::ports::{
-    Done, Entry, Log, LogError, Reading, Replayed, ReplayedOutcome, Sink, Stored, Written, event_label,
+    Done, Entry, Filled, Log, LogError, Reading, Replayed, ReplayedOutcome, Sink, Stored, Written, event_label,
 };
 use crate::transaction::Transaction;
 
@@ -139,21 +139,16 @@ impl Held {
                 if first {
                     row.full = Some((record.decision, record.model, features));
                 }
-                Written { first, transaction: None }
+                Written { first, ..Written::default() }
             }
             Entry::Fallback { transaction, base, decision } => {
                 self.row(&transaction, base);
                 self.fallbacks.push((*decision).clone());
-                Written { first: true, transaction: None }
+                Written { first: true, ..Written::default() }
             }
             Entry::Fill(copy) => {
-                let row = self.places.get(copy.transaction_id.as_str()).and_then(|place| self.rows.get_mut(*place));
-                let first = row.is_some_and(|row| {
-                    let before = row.transaction.clone();
-                    row.transaction.fill_absent_from(&Transaction { is_fraud: None, ..(*copy).clone() });
-                    row.transaction != before
-                });
-                Written { first, transaction: None }
+                let filled = self.fill(&copy).map(Box::new);
+                Written { first: filled.is_some(), filled, ..Written::default() }
             }
             Entry::Label(label) => {
                 let key = (label.transaction_id.clone(), label.labelled_at.0, label.is_fraud, label.source.clone());
@@ -162,13 +157,26 @@ impl Held {
                 if first {
                     self.labels.push(label);
                 }
-                Written { first, transaction }
+                Written { first, transaction, filled: None }
             }
             Entry::Activated { model, at } => {
                 self.models.push((model, at));
-                Written { first: true, transaction: None }
+                Written { first: true, ..Written::default() }
             }
         }
+    }
+
+    fn fill(&mut self, copy: &Transaction) -> Option<Filled> {
+        let row = self.rows.get_mut(*self.places.get(copy.transaction_id.as_str())?)?;
+        let before = row.transaction.clone();
+        row.transaction.fill_absent_from(&Transaction { is_fraud: None, ..copy.clone() });
+        let labels = self.labels.iter().filter(|label| label.transaction_id == copy.transaction_id.as_str());
+        (row.transaction != before).then(|| Filled {
+            before,
+            after: row.transaction.clone(),
+            base: row.base,
+            labels: labels.cloned().collect(),
+        })
     }
 
     fn find(&self, transaction_id: &str) -> Option<&Row> {

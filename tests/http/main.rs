@@ -46,6 +46,7 @@ fn every_address_answers() {
     assert_eq!((&found["score"], &found["scored_at"]), (&decision["score"], &decision["scored_at"]));
     assert!(!found["features"].as_object().unwrap().is_empty());
     let model = client.get("/model").json();
+    assert_eq!(model["clock"], "wall");
     assert_eq!(
         (&model["model"], &model["model_version"], &model["model_sha256"]),
         (&decision["model"], &decision["model_version"], &decision["model_sha256"])

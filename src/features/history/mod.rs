@@ -22,6 +22,7 @@ use super::encode::encode;
 use super::{Catalogue, Event, EventLabel, Plan, Rows};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
+use crate::transaction::Transaction;
 use entities::{Entities, Known};
 use labels::Verdict;
 
@@ -146,6 +147,17 @@ impl History {
         }
     }
 
+    /// Inserts `event` for those entities that `before`, an earlier copy that is in history, did not name. What it was
+    /// counted for before stays as it was: a value that is counted (`distinct`, `first`) and came only now is not.
+    pub fn complete(&mut self, event: &Event<'_>, before: &Transaction) {
+        let (key, mut none) = (self.options.key, Readings::default());
+        for entities in &mut self.entities {
+            if before.entity(&entities.field).is_none() {
+                entities.observe(&key, std::slice::from_ref(event), None, &mut none.values, &mut none.known);
+            }
+        }
+    }
+
     /// Reads `plan` as of `events`, inserting nothing: the complete features of events that are in history.
     pub fn read(&self, events: &[Event<'_>], plan: &Plan, rows: &mut Rows) {
         let mut all: Vec<Readings> = plan.entities.iter().map(|_| Readings::default()).collect();
@@ -177,7 +189,7 @@ impl History {
             is_fraud: label.is_fraud,
         };
         for (field, id) in &label.entities {
-            if let Some(entities) = self.entities.iter_mut().find(|entities| entities.field == *field) {
+            if let Some(entities) = self.entities.iter_mut().find(|entities| entities.field == field.as_str()) {
                 entities.label(&key, id, verdict);
             }
         }

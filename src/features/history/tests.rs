@@ -229,7 +229,7 @@ proptest! {
                     history.label(&EventLabel {
                         transaction_id: transaction.transaction_id.to_string(),
                         occurred_at: Millis(at),
-                        entities: vec![("terminal_id", transaction.terminal_id.to_string())],
+                        entities: vec![("terminal_id".into(), transaction.terminal_id.clone())],
                         is_fraud,
                         labelled_at: Millis(labelled_at),
                     });

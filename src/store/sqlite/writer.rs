@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -23,7 +23,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
-use crate::engine::ports::{Done, Entry, LogError, Record, Written};
+use crate::engine::ports::{Done, Entry, Filled, LogError, Record, Written};
 use crate::store::quality_number;
 use crate::transaction::{Channel, Transaction};
 
@@ -204,11 +204,11 @@ fn put(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, entry: &Entry
     let first = match entry {
         Entry::Full(record) => put_full(connection, models, record)?,
         Entry::Fallback { transaction, base, decision } => put_fallback(connection, transaction, *base, decision)?,
-        Entry::Fill(copy) => put_fill(connection, copy)?,
+        Entry::Fill(copy) => return put_fill(connection, copy),
         Entry::Label(label) => return put_label(connection, label),
         Entry::Activated { model, at } => put_activation(connection, models, model, *at)?,
     };
-    Ok(Written { first, transaction: None })
+    Ok(Written { first, ..Written::default() })
 }
 
 fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: &Record) -> rusqlite::Result<bool> {
@@ -252,7 +252,8 @@ fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: 
         json(&decision.reasons)?,
     ])?;
     if changed > 0 {
-        let sql = "INSERT INTO features (transaction_id, document) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        let sql =
+            "INSERT INTO features SELECT number, ?2 FROM transactions WHERE transaction_id = ?1 ON CONFLICT DO NOTHING";
         connection
             .prepare_cached(sql)?
             .execute(params![transaction.transaction_id.as_str(), json(features.as_ref())?])?;
@@ -292,15 +293,15 @@ fn put_fallback(
     Ok(true)
 }
 
-fn put_fill(connection: &Connection, copy: &Transaction) -> rusqlite::Result<bool> {
+fn put_fill(connection: &Connection, copy: &Transaction) -> rusqlite::Result<Written> {
     let find = format!("SELECT {TRANSACTION} FROM transactions WHERE transaction_id = ?1");
     let id = copy.transaction_id.as_str();
     let found = connection.prepare_cached(&find)?.query_row([id], transaction_of).optional()?;
-    let Some((stored, _)) = found else { return Ok(false) };
-    let mut filled = stored.clone();
+    let Some((before, base)) = found else { return Ok(Written::default()) };
+    let mut filled = before.clone();
     filled.fill_absent_from(&Transaction { is_fraud: None, ..copy.clone() });
-    if filled == stored {
-        return Ok(false);
+    if filled == before {
+        return Ok(Written::default());
     }
     let update = "UPDATE transactions SET merchant_id = ?2, product_id = ?3, country = ?4, channel = ?5, card_id = ?6,
             device_id = ?7, extra = ?8 WHERE transaction_id = ?1";
@@ -314,7 +315,21 @@ fn put_fill(connection: &Connection, copy: &Transaction) -> rusqlite::Result<boo
         filled.device_id.as_deref(),
         extra(&filled)?,
     ])?;
-    Ok(true)
+    let labels = labels_of(connection, id)?;
+    Ok(Written {
+        first: true,
+        filled: Some(Box::new(Filled { before, after: filled, base, labels })),
+        ..Written::default()
+    })
+}
+
+fn labels_of(connection: &Connection, transaction_id: &str) -> rusqlite::Result<Vec<Label>> {
+    let sql = "SELECT labelled_at, is_fraud, source FROM labels WHERE transaction_id = ?1";
+    let label = |row: &Row<'_>| {
+        let (labelled_at, is_fraud, source) = (Millis(row.get(0)?), row.get(1)?, row.get(2)?);
+        Ok(Label { transaction_id: transaction_id.to_owned(), is_fraud, labelled_at, source })
+    };
+    connection.prepare_cached(sql)?.query_map([transaction_id], label)?.collect()
 }
 
 fn extra(transaction: &Transaction) -> rusqlite::Result<Option<String>> {
@@ -328,7 +343,7 @@ fn put_label(connection: &Connection, label: &Label) -> rusqlite::Result<Written
     let first = connection.prepare_cached(sql)?.execute(values)? > 0;
     let sql = format!("SELECT {TRANSACTION} FROM transactions WHERE transaction_id = ?1");
     let found = connection.prepare_cached(&sql)?.query_row([&label.transaction_id], transaction_of).optional()?;
-    Ok(Written { first, transaction: found.map(|(transaction, _)| Box::new(transaction)) })
+    Ok(Written { first, transaction: found.map(|(transaction, _)| Box::new(transaction)), filled: None })
 }
 
 fn put_activation(
