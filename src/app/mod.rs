@@ -11,7 +11,7 @@ mod observer;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
