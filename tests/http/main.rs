@@ -5,6 +5,7 @@
 mod client;
 mod durability;
 mod server;
+mod synchronisation;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -73,8 +73,14 @@ pub(crate) fn run(arguments: &[&str]) -> Ended {
 impl Server {
     /// Starts on `folder` and waits until it says where it listens.
     pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same with further environment variables.
+    pub(crate) fn start_with(folder: &Path, more: &[&str], environment: &[(&str, &Path)]) -> Self {
         let file = configuration(folder, more);
         let mut child = command(&["serve", "--config", file.to_str().unwrap()])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
