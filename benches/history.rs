@@ -3,6 +3,8 @@
 //! `ASSAY_HANDBOOK` names the folder with the handbook's transactions; without it the first group runs on simulated
 //! payments and says so.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+
 use std::hint::black_box;
 use std::path::PathBuf;
 

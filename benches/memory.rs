@@ -3,6 +3,13 @@
 //!
 //! `ASSAY_EVENTS` sets another number of events, with as many an entity.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking, and prints its figures"
+)]
+
 use std::fmt::Write as _;
 use std::time::Instant;
 

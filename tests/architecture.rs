@@ -1,5 +1,7 @@
 //! Imports go one way: the order of the modules is the order of the line, and each imports only what stands before it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Documents cannot rot: tables of addresses, codes, metrics and keys are compared with the program.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,8 @@
 //! its authors published. The data is not part of this project: `ASSAY_HANDBOOK` names the folder that holds it, and
 //! without it these tests say that they did not run.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;

@@ -1,5 +1,7 @@
 //! The line's invariants, on a log in memory that can be told to fail and a scorer that does what the test says.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Every reader against inputs that nobody meant: the kept corpus, seeded mutations of it, and the table of bad inputs.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! Transactions through every reader: the same payment from JSON, CSV and Arrow is the same value; the schema and the
 //! connectors are data.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use arrow_array::{

@@ -179,7 +179,7 @@ mod tests {
         let long = "x".repeat(65);
         let with = |key: &str, value: &str| {
             let mut fields =
-                vec![("transaction_id", "\"t\""), ("is_fraud", "true"), ("labelled_at", "1"), ("source", "\"review\"")];
+                [("transaction_id", "\"t\""), ("is_fraud", "true"), ("labelled_at", "1"), ("source", "\"review\"")];
             fields.iter_mut().filter(|(name, _)| *name == key).for_each(|field| field.1 = value);
             let members: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             read(format!("{{{}}}", members.join(",")).as_bytes(), None).map_err(|problem| problem.code())

@@ -11,7 +11,7 @@ mod observer;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,7 @@ fn open_log(config: &Config) -> anyhow::Result<SqliteLog> {
     SqliteLog::open(&options).with_context(|| format!("store.path {}", path.display()))
 }
 
-fn load_model(config: &Config, directory: &PathBuf) -> anyhow::Result<Model> {
+fn load_model(config: &Config, directory: &Path) -> anyhow::Result<Model> {
     let options = RuntimeOptions {
         library: config.model.onnxruntime.clone(),
         workers: config.model.workers.count(),

@@ -93,7 +93,7 @@ impl Setting for Bytes {
     }
 
     fn print(&self) -> String {
-        let exact = BYTE_UNITS.iter().find(|(_, scale)| self.0 >= *scale && self.0 % scale == 0);
+        let exact = BYTE_UNITS.iter().find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale));
         exact.map_or_else(|| "\"0 B\"".to_owned(), |(name, scale)| format!("\"{} {name}\"", self.0 / scale))
     }
 }

@@ -260,9 +260,9 @@ mod tests {
             score: number as f32 / 1e6,
             second: number,
             model: (number % 251) as u8,
-            decided: number % 2 == 0,
-            flagged: number % 3 == 0,
-            degraded: number % 5 == 0,
+            decided: number.is_multiple_of(2),
+            flagged: number.is_multiple_of(3),
+            degraded: number.is_multiple_of(5),
         }
     }
 

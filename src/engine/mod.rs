@@ -14,6 +14,7 @@ mod fingerprint;
 mod ids;
 mod labels;
 mod ledger;
+mod limits;
 mod line;
 pub mod ports;
 mod rebuild;
@@ -23,7 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -34,6 +34,7 @@ pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
 use self::labels::Waiting;
 use self::ledger::Ledger;
+pub use self::limits::{Durability, Limits, TimeSource};
 pub use self::ports::event_label;
 use self::ports::{Entry, Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
@@ -118,67 +119,6 @@ pub enum EngineError {
     /// A defect.
     #[error("internal: {0}")]
     Internal(String),
-}
-
-/// What an answer promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// The record is on disk before the answer.
-    Committed,
-    /// The record is in memory; a crash may lose it.
-    #[default]
-    Queued,
-}
-
-/// Which clock `too_far_ahead` compares with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeSource {
-    /// The machine's.
-    #[default]
-    Wall,
-    /// None: events of any time are a replay.
-    Stream,
-}
-
-/// Bounds of the line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Which clock bounds `occurred_at`.
-    pub time: TimeSource,
-    /// How far ahead of that clock a transaction may be.
-    pub too_far_ahead: Duration,
-    /// Transactions between observe and commit, or without a full decision, in memory.
-    pub max_open: usize,
-    /// Of those, in the background queue while the log holds them too.
-    pub max_background: usize,
-    /// Decisions in the cache.
-    pub cache: u64,
-    /// Labels that wait for their transaction.
-    pub max_waiting_labels: usize,
-    /// How long the log may take to answer a read or a label.
-    pub store_wait: Duration,
-    /// How long the explanation of a flagged decision may take.
-    pub explain_wait: Duration,
-    /// Reasons of features in a decision.
-    pub reasons: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            time: TimeSource::Wall,
-            too_far_ahead: Duration::from_secs(600),
-            max_open: 65_536,
-            max_background: 16_384,
-            cache: 65_536,
-            max_waiting_labels: 100_000,
-            store_wait: Duration::from_secs(2),
-            explain_wait: Duration::from_millis(5),
-            reasons: 3,
-        }
-    }
 }
 
 /// What an engine is made of.

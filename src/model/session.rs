@@ -119,6 +119,7 @@ fn commit(bytes: &[u8], environment: &Environment) -> Result<ort::session::Sessi
     fn text<T>(error: ort::Error<T>) -> String {
         error.to_string()
     }
+    #[expect(clippy::result_large_err, reason = "the runtime's error hands the builder back")]
     let configure = |builder: SessionBuilder| -> BuilderResult {
         builder
             .with_intra_threads(1)?

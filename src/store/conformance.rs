@@ -69,9 +69,12 @@ pub(super) async fn put(log: &dyn Log, entry: Entry) -> Result<Written, LogError
     receiver.await.unwrap()
 }
 
+/// Score, flag, whether degraded, and the model's version.
+type Decided = (f32, bool, bool, String);
+
 #[derive(Default)]
 struct Seen {
-    transactions: Vec<(Transaction, BaseAmount, Option<(f32, bool, bool, String)>)>,
+    transactions: Vec<(Transaction, BaseAmount, Option<Decided>)>,
     labels: Vec<EventLabel>,
     waiting: Vec<Label>,
 }

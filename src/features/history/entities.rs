@@ -135,14 +135,14 @@ impl Entities {
         let Some(profile) = self.profiles.get_mut(place) else {
             return Own { place: super::profile::Place { block: 0, index: 0 }, present: false };
         };
-        let own = if unreachable {
+
+        if unreachable {
             profile.find(at, id)
         } else {
             profile.forget_runs(newest, &keep);
             let amount = event.base.minor.max(0).cast_unsigned();
             profile.insert(Moment { at, amount, values }, id, &keep)
-        };
-        own
+        }
     }
 
     /// Now and then looks over the next entity; one with nothing left goes. Places change: call it before they are used.

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus. The table in [`table`] is the only place where one is declared; whoever counts holds
+//! Metrics for Prometheus. The table in `table` is the only place where one is declared; whoever counts holds
 //! the field itself, so nothing is looked up by name or label while a request is served.
 
 mod family;

@@ -1,7 +1,7 @@
 //! Connectors: how a source's fields become canonical ones. Data (`schemas/connectors/*.toml`), no code.
 //!
 //! Every source takes the same way: its reader fills one slot of raw values for each path that the connector names,
-//! and [`Connector::assemble`] makes a transaction of the slots. The connector is compiled once: paths are split into
+//! and `Connector::assemble` makes a transaction of the slots. The connector is compiled once: paths are split into
 //! a tree, fields know their slots, constants are validated.
 
 mod compile;
