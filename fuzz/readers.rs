@@ -57,28 +57,37 @@ pub fn table(bytes: &[u8], outcomes: &mut Outcomes) {
     }
 }
 
-/// A record batch whose values are taken from the bytes, eight a row.
+/// A record batch whose values are taken from the bytes, eight a row; some texts are identifiers.
 pub fn columns(bytes: &[u8], outcomes: &mut Outcomes) {
     let words: Vec<u64> =
         bytes.chunks(8).map(|part| part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))).collect();
     let text: StringArray = words
         .iter()
-        .map(|word| (word % 7 != 0).then(|| String::from_utf8_lossy(&word.to_le_bytes()).into_owned()))
+        .map(|word| match word % 7 {
+            0 => None,
+            1..=3 => Some(format!("{word:x}")),
+            _ => Some(String::from_utf8_lossy(&word.to_le_bytes()).into_owned()),
+        })
         .collect();
+    let currency: StringArray = words.iter().map(|word| ["EUR", "JPY", "eur", "XXX"].get(*word as usize % 5)).collect();
+    let verdict: Int64Array = words.iter().map(|word| (word % 3 != 0).then_some(*word as i64 % 3)).collect();
     let optional = |shift: u32| words.iter().map(move |word| (word % 5 != 0).then_some((word >> shift) as i64));
     let (times, cents) = (optional(24).collect::<Int64Array>(), optional(40).collect::<Int64Array>());
     let floats: Float64Array = words.iter().map(|word| Some(f64::from_bits(*word))).collect();
     let numbers: UInt16Array = words.iter().map(|word| (word % 11 != 0).then_some(*word as u16)).collect();
-    let arrays: [(&str, ArrayRef); 9] = [
+    let arrays: [(&str, ArrayRef); 12] = [
         ("TRANSACTION_ID", Arc::new(numbers.clone())),
         ("TX_DATETIME", Arc::new(times)),
         ("CUSTOMER_ID", Arc::new(text.clone())),
         ("TERMINAL_ID", Arc::new(numbers)),
         ("TX_AMOUNT_CENTS", Arc::new(cents.clone())),
-        ("transaction_id", Arc::new(text)),
+        ("transaction_id", Arc::new(text.clone())),
+        ("customer_id", Arc::new(text.clone())),
+        ("terminal_id", Arc::new(text)),
+        ("currency", Arc::new(currency)),
         ("occurred_at", Arc::new(floats.clone())),
         ("amount_minor", Arc::new(floats)),
-        ("TX_FRAUD", Arc::new(cents)),
+        ("TX_FRAUD", Arc::new(verdict)),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(arrays.map(|(name, array)| (name, array, true)));
     let batch = batch.expect("columns of one length");

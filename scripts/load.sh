@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Load test: the generator of loadtest/ against a fresh server on a data folder and a port of its own.
-# Arguments go to `loadtest compare`, which also starts an empty handler in the same run to compare with.
+# Load test: /predict on one keep-alive connection against an empty handler in the same run, on a fresh server with a
+# data folder and a port of its own and `durability = "queued"`. Arguments go to `loadtest compare`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --release --locked --package loadtest
-exec target/release/loadtest compare --assay target/release/assay "$@"
+cargo build --release --locked --workspace
+source scripts/server.sh
+start_server "$(mktemp -d)" queued wall
+target/release/loadtest compare --url "$url/predict" "$@"

@@ -13,7 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["decision"],
     &["engine"],
     &["store"],
-    &["stream", "simulate", "files", "replay", "scoring"],
+    &["stream", "simulate"],
     &["api"],
     &["config"],
     &["app"],

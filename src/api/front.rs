@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use tower::Service as _;
@@ -111,9 +111,9 @@ impl Front {
         }
         let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
         let mut written = self.shared.write_out(&problem, arrival);
-        // What the router said beyond the problem: Allow.
-        for (name, value) in response.headers() {
-            written.headers_mut().entry(name).or_insert_with(|| value.clone());
+        // Why: what else the router said is about the empty body that carried the problem, its length of 0 above all.
+        if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+            written.headers_mut().insert(header::ALLOW, allow);
         }
         written
     }
@@ -218,6 +218,18 @@ mod tests {
         assert_eq!(metrics.http_in_flight.value(()), 0);
         assert_eq!(metrics.problems.value(ProblemCode::Internal), 1);
         assert_eq!(front.answer(request("/metrics", None)).await.unwrap().status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_problem_keeps_its_document_on_the_way_through_the_router() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let wrong = || async { Problem::new(ProblemCode::BadQuery, "must be right") };
+        let router = Router::new().route("/wrong", get(wrong));
+        let answer = Front::new(router, metrics, 4).answer(request("/wrong", None)).await.unwrap();
+        let announced = answer.headers().get(header::CONTENT_LENGTH).cloned();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(bytes.starts_with(b"{"));
+        assert!(announced.is_none_or(|length| length == bytes.len().to_string()));
     }
 
     #[tokio::test]

@@ -25,6 +25,9 @@ const MAX_ID: usize = 64;
 /// The most characters of a source.
 const MAX_SOURCE: usize = 32;
 
+/// What a label is.
+const OBJECT: &str = "must be a JSON object with transaction_id, is_fraud, labelled_at and source";
+
 /// Takes labels.
 pub(super) async fn labels(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
@@ -78,6 +81,10 @@ struct Written {
 /// Reads and validates one label; `latest` bounds `labelled_at`.
 fn read(bytes: &[u8], latest: Option<Millis>) -> Result<Label, Problem> {
     let written: Written = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    // Why: serde also takes a struct's fields from an array, by their places.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::new(ProblemCode::WrongType, OBJECT));
+    }
     let transaction_id = text("transaction_id", written.transaction_id)?;
     if !(1..=MAX_ID).contains(&transaction_id.len()) {
         let rule = format!("must be 1 to {MAX_ID} characters");
@@ -115,7 +122,7 @@ fn unreadable(error: &serde_json::Error) -> Problem {
     } else {
         ProblemCode::NotJson
     };
-    Problem::new(code, format!("must be a JSON object with transaction_id, is_fraud, labelled_at and source: {text}"))
+    Problem::new(code, format!("{OBJECT}: {text}"))
 }
 
 fn text(field: &str, value: Option<Value>) -> Result<String, Problem> {
@@ -200,6 +207,7 @@ mod tests {
             ("", ProblemCode::NotJson),
             ("{", ProblemCode::NotJson),
             ("[]", ProblemCode::WrongType),
+            (" [\"t\",true,1,\"review\"]", ProblemCode::WrongType),
             ("5", ProblemCode::WrongType),
             ("{\"is_fraud\":true,\"is_fraud\":false}", ProblemCode::DuplicateKey),
         ] {

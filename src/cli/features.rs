@@ -34,7 +34,7 @@ pub(crate) struct Input {
     /// File of transactions: .parquet, .csv, .ndjson or .jsonl.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// How the file's fields map to canonical ones: canonical, stripe, handbook, or a mapping file.
+    /// How the file's fields map to canonical ones: canonical, major, stripe, handbook, or a mapping file.
     #[arg(long, default_value = "canonical", value_name = "NAME|FILE")]
     pub(crate) connector: String,
     /// Read complete features: each row as of its time, once the file's time has passed it by this much ("10m").
@@ -110,12 +110,7 @@ impl Features {
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;
-        super::say(&format!(
-            "{} rows written to {}, {} refused",
-            summary.rows,
-            self.output.display(),
-            summary.rejected
-        ));
+        super::say(&format!("{}: {summary}", self.output.display()));
         Ok(())
     }
 }
@@ -202,16 +197,6 @@ fn kept(name: &str, transactions: &[Transaction], rates: &Rates) -> Column {
 
 /// A span such as `10m` or `48h`, in milliseconds.
 fn span(text: &str) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is no span: write a whole number and ms, s, m, h or d");
-    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(split);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => crate::base::clock::SECOND,
-        "m" => crate::base::clock::MINUTE,
-        "h" => crate::base::clock::HOUR,
-        "d" => crate::base::clock::DAY,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| wrong())
+    let span = crate::base::span::parse(text)?;
+    i64::try_from(span.as_millis()).map_err(|_| format!("{text:?} is longer than time is counted"))
 }

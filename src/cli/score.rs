@@ -69,8 +69,7 @@ impl Score {
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;
-        let (rows, output) = (summary.rows, self.output.display());
-        super::say(&format!("{rows} rows written to {output}, {flagged} flagged, {} refused", summary.rejected));
+        super::say(&format!("{}: {summary}, {flagged} flagged", self.output.display()));
         Ok(())
     }
 }

@@ -11,21 +11,21 @@ use super::client::Client;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server; killed when it goes out of scope.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: String,
+    pub(crate) address: String,
 }
 
 /// What a command that ended by itself said.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub output: String,
-    pub errors: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+    pub(crate) errors: String,
 }
 
 /// A configuration for `folder`: `more` are further lines `section.key = value`.
-pub fn configuration(folder: &Path, more: &[&str]) -> PathBuf {
+pub(crate) fn configuration(folder: &Path, more: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let model = root.join("models/fraud/1");
     assert!(model.join("model.onnx").is_file(), "there is no model in {}: run `make model`", model.display());
@@ -61,7 +61,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs a command that ends by itself.
-pub fn run(arguments: &[&str]) -> Ended {
+pub(crate) fn run(arguments: &[&str]) -> Ended {
     let output = command(arguments).output().unwrap();
     Ended {
         status: output.status,
@@ -72,9 +72,15 @@ pub fn run(arguments: &[&str]) -> Ended {
 
 impl Server {
     /// Starts on `folder` and waits until it says where it listens.
-    pub fn start(folder: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same with further environment variables.
+    pub(crate) fn start_with(folder: &Path, more: &[&str], environment: &[(&str, &Path)]) -> Self {
         let file = configuration(folder, more);
         let mut child = command(&["serve", "--config", file.to_str().unwrap()])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -89,22 +95,27 @@ impl Server {
         Self { address: address.to_owned(), child }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(&self.address).unwrap()
     }
 
-    pub fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 
+    /// Whether the child is this process and has not ended.
+    pub(crate) fn is_running(&mut self, process: u32) -> bool {
+        self.process() == process && self.child.try_wait().unwrap().is_none()
+    }
+
     /// Sends a signal by name to this child alone.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.process().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -116,7 +127,7 @@ impl Server {
     }
 
     /// SIGKILL, as when the power goes.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

@@ -6,8 +6,10 @@
 
 mod pass;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,6 +55,17 @@ pub(crate) struct Summary {
     pub(crate) rows: u64,
     /// Rows that were refused.
     pub(crate) rejected: u64,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown to the nearest whole")]
+        let rate = self.rows as f64 / seconds.max(1e-9);
+        write!(formatter, "{} rows in {seconds:.2} s ({rate:.0}/s), {} refused", self.rows, self.rejected)
+    }
 }
 
 type Read = Result<Vec<std::result::Result<Transaction, Rejected>>>;
@@ -63,6 +76,7 @@ impl Offline {
     /// # Errors
     /// The first of: an unreadable file, a refused row where none are collected, whatever `finish` says.
     pub(crate) fn run(self, mut source: Source, finish: impl FnMut(Chunk) -> Result<()> + Send) -> Result<Summary> {
+        let begun = Instant::now();
         let bar = progress(source.rows());
         let mut pass = Pass::new(self)?;
         let (to_observe, read) = sync_channel::<Read>(WAITING);
@@ -84,7 +98,7 @@ impl Offline {
             finished.and(observed)
         });
         bar.finish_and_clear();
-        outcome
+        outcome.map(|summary| Summary { took: begun.elapsed(), ..summary })
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Replay {
     /// Simulated payments instead of a file.
     #[arg(long)]
     simulate: bool,
-    /// How the file speaks: canonical, stripe, handbook, or a connector's file.
+    /// How the file speaks: canonical, major, stripe, handbook, or a connector's file.
     #[arg(long, default_value = "canonical")]
     connector: String,
     /// The server.

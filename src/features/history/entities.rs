@@ -138,7 +138,7 @@ impl Entities {
         let own = if unreachable {
             profile.find(at, id)
         } else {
-            profile.forget(newest, &keep);
+            profile.forget_runs(newest, &keep);
             let amount = event.base.minor.max(0).cast_unsigned();
             profile.insert(Moment { at, amount, values }, id, &keep)
         };

@@ -170,6 +170,16 @@ impl Profile {
         Some(self.blocks.first().map_or(tiles.newest.unwrap_or(i64::MIN).saturating_add(1), Block::first))
     }
 
+    /// Forgets whole blocks and whole runs of ids that are out of reach: cheap enough for every insertion.
+    pub(super) fn forget_runs(&mut self, newest: i64, keep: &Keep) {
+        let late = newest.saturating_sub(keep.lateness);
+        self.ties.forget_runs_before(late);
+        let horizon = late.saturating_sub(keep.reach);
+        while self.blocks.first().is_some_and(|block| block.last() <= horizon) {
+            self.exact -= self.blocks.remove(0).len();
+        }
+    }
+
     /// Forgets what no reading from `newest` − lateness on can reach.
     pub(super) fn forget(&mut self, newest: i64, keep: &Keep) {
         let late = newest.saturating_sub(keep.lateness);

@@ -73,13 +73,20 @@ impl Ties {
         }
     }
 
+    /// Forgets the chunks that end before `horizon`.
+    pub(super) fn forget_runs_before(&mut self, horizon: i64) {
+        let gone = self.chunks.iter().take_while(|chunk| chunk.last < horizon).count();
+        if gone > 0 {
+            self.chunks.drain(..gone);
+        }
+    }
+
     /// Forgets the ids of events before `horizon`.
     pub(super) fn forget_before(&mut self, horizon: i64) {
         if self.chunks.first().is_none_or(|chunk| chunk.first >= horizon) {
             return;
         }
-        let gone = self.chunks.partition_point(|chunk| chunk.last < horizon);
-        self.chunks.drain(..gone);
+        self.forget_runs_before(horizon);
         if self.chunks.is_empty() {
             self.chunks = Vec::new();
         }

@@ -18,6 +18,8 @@ const REGISTERS: usize = 1024;
 struct Tile {
     /// Hours since the epoch.
     hour: i64,
+    /// Totals of the tiles before it.
+    before: Totals,
     totals: Totals,
     smallest: u64,
     largest: u64,
@@ -28,6 +30,8 @@ struct Tile {
 #[derive(Debug, Default)]
 pub(super) struct Tiles {
     tiles: VecDeque<Tile>,
+    /// Totals of every tile there was. Like those of blocks they only mean something as differences.
+    total: Totals,
     /// Time of the newest event among them.
     pub(super) newest: Option<i64>,
 }
@@ -39,8 +43,13 @@ impl Tiles {
         let place = self.tiles.partition_point(|tile| tile.hour < hour);
         if self.tiles.get(place).is_none_or(|tile| tile.hour != hour) {
             let sketches = values.iter().map(|_| Sketch::default()).collect();
-            let tile = Tile { hour, totals: Totals::default(), smallest: u64::MAX, largest: 0, sketches };
+            let before = self.tiles.get(place).map_or(self.total, |next| next.before);
+            let tile = Tile { hour, before, totals: Totals::default(), smallest: u64::MAX, largest: 0, sketches };
             self.tiles.insert(place, tile);
+        }
+        self.total = self.total.plus(Totals::of(amount));
+        for later in self.tiles.iter_mut().skip(place + 1) {
+            later.before = later.before.plus(Totals::of(amount));
         }
         if let Some(tile) = self.tiles.get_mut(place) {
             tile.totals = tile.totals.plus(Totals::of(amount));
@@ -55,16 +64,16 @@ impl Tiles {
 
     /// Totals of the events after `at`; the newest tile ends at `end`, where exact events begin.
     pub(super) fn after(&self, at: i64, end: i64) -> Totals {
-        let mut totals = Totals::default();
-        for tile in self.tiles.iter().rev() {
-            let (from, to) = (tile.hour * WIDTH, ((tile.hour + 1) * WIDTH).min(end));
-            if to <= at {
-                break;
-            }
-            let share = if from > at || to <= from { (1, 1) } else { (to - 1 - at, to - from) };
-            totals = totals.plus(part(tile.totals, share));
+        let hour = at.div_euclid(WIDTH);
+        let place = self.tiles.partition_point(|tile| tile.hour < hour);
+        let Some(tile) = self.tiles.get(place) else { return Totals::default() };
+        let from_here = self.total.minus(tile.before);
+        if tile.hour > hour {
+            return from_here;
         }
-        totals
+        let (from, to) = (hour * WIDTH, ((hour + 1) * WIDTH).min(end).max(hour * WIDTH + 1));
+        let left_out = part(tile.totals, ((at + 1).min(to) - from, to - from));
+        from_here.minus(left_out)
     }
 
     /// Smallest and largest amount of the tiles that `(left, right]` touches.

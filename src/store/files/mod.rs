@@ -16,7 +16,7 @@ pub use sink::{Column, Sink};
 pub use source::{Rejected, Source};
 
 /// Rows that are read, scored and written at once.
-pub const CHUNK: usize = 8192;
+pub const CHUNK: usize = 2048;
 
 /// The formats of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

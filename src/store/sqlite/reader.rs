@@ -85,7 +85,7 @@ pub(super) fn find(connection: &Connection, transaction_id: &str) -> rusqlite::R
 }
 
 pub(super) fn features(connection: &Connection, transaction_id: &str) -> rusqlite::Result<Option<Value>> {
-    let sql = "SELECT document FROM features WHERE transaction_id = ?1";
+    let sql = "SELECT document FROM features JOIN transactions USING (number) WHERE transaction_id = ?1";
     let text: Option<String> =
         connection.prepare_cached(sql)?.query_row([transaction_id], |row| row.get(0)).optional()?;
     text.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)
@@ -110,14 +110,14 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>
 /// Transactions in the order in which they were written: a scan without a sort, from the first row of the span on.
 pub(super) fn replay(connection: &Connection, since: Millis, sink: &mut dyn Sink) -> rusqlite::Result<()> {
     let models = models(connection)?;
-    let first = "SELECT min(rowid) FROM transactions WHERE occurred_at >= ?1";
+    let first = "SELECT min(number) FROM transactions WHERE occurred_at >= ?1";
     let first: Option<i64> = connection.query_row(first, [since.0], |row| row.get(0))?;
     if let Some(first) = first {
         // `+` keeps the index by time out of it.
         let sql = "SELECT transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency, base_minor,
                           rate, merchant_id, product_id, country, card_id, device_id, revision, score, flagged, degraded,
                           model_id
-                   FROM transactions WHERE rowid >= ?1 AND +occurred_at >= ?2 ORDER BY rowid";
+                   FROM transactions WHERE number >= ?1 AND +occurred_at >= ?2 ORDER BY number";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params![first, since.0])?;
         let mut reused = None;

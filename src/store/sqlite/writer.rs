@@ -252,7 +252,8 @@ fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: 
         json(&decision.reasons)?,
     ])?;
     if changed > 0 {
-        let sql = "INSERT INTO features (transaction_id, document) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        let sql =
+            "INSERT INTO features SELECT number, ?2 FROM transactions WHERE transaction_id = ?1 ON CONFLICT DO NOTHING";
         connection
             .prepare_cached(sql)?
             .execute(params![transaction.transaction_id.as_str(), json(features.as_ref())?])?;

@@ -23,8 +23,9 @@ use crate::base::money::Currency;
 pub(crate) use tree::Tree;
 
 /// The connectors that are built into the program: name and text.
-const SHIPPED: [(&str, &str); 3] = [
+const SHIPPED: [(&str, &str); 4] = [
     ("canonical", include_str!("../../../schemas/connectors/canonical.toml")),
+    ("major", include_str!("../../../schemas/connectors/major.toml")),
     ("stripe", include_str!("../../../schemas/connectors/stripe.toml")),
     ("handbook", include_str!("../../../schemas/connectors/handbook.toml")),
 ];
@@ -127,7 +128,7 @@ pub(crate) struct Accept {
 }
 
 impl Connector {
-    /// The connector of this name that is built into the program: `canonical`, `stripe` or `handbook`.
+    /// The connector of this name that is built into the program: `canonical`, `major`, `stripe` or `handbook`.
     ///
     /// # Errors
     /// When there is none of that name.
