@@ -12,7 +12,8 @@ const REQUESTS: usize = 40;
 fn counter(folder: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/count_sync.c");
     let library = folder.join("count_sync.so");
-    let status = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status().unwrap();
+    let status =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status().unwrap();
     assert!(status.success(), "the C compiler cannot build {}", source.display());
     library
 }
@@ -29,7 +30,8 @@ fn counts(durability: &str) -> Vec<(u64, u64)> {
     let counts = (0..REQUESTS).map(|number| {
         let before = count();
         let body = transaction(&format!("sync-{number}")).to_string();
-        let answer = client.request("POST", "/predict", &[("content-type", "application/json")], body.as_bytes()).unwrap();
+        let answer =
+            client.request("POST", "/predict", &[("content-type", "application/json")], body.as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         (before, count())
     });
