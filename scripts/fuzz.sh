@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${FUZZ_SECONDS:-60}
+# cargo-fuzz may be installed for all of the machine or in .cache/ alone.
+export PATH="$PWD/.cache/tools/bin:$PATH"
 
 if [ ! -f fuzz/Cargo.toml ]; then
   echo "fuzz: NOT RUN: there is no crate fuzz/" >&2
@@ -15,7 +17,7 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
   exit 1
 fi
 if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-  echo "fuzz: NOT RUN: no cargo-fuzz (cargo install cargo-fuzz)" >&2
+  echo "fuzz: NOT RUN: no cargo-fuzz (cargo install cargo-fuzz --root .cache/tools)" >&2
   exit 1
 fi
 

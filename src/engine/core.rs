@@ -129,10 +129,12 @@ impl<S> Core<S> {
     /// What the log holds of an id. Where the index knows more of it than the log says, it may still be in the log's
     /// queue: that is written first.
     pub(super) async fn find(&self, transaction_id: &str) -> Result<Option<Stored>, LogError> {
+        // Asked before the reading: what is written between the two is neither in the queue nor in what was read.
+        let queued = self.log.depth() > 0;
         let found = self.log.find(transaction_id).await?;
         let decision = found.as_ref().and_then(|stored| stored.decision.as_ref());
         let full = decision.is_some_and(|decision| decision.kind == DecisionKind::Full);
-        if full || self.log.depth() == 0 || !self.knows_more(transaction_id, found.is_some()) {
+        if full || !queued || !self.knows_more(transaction_id, found.is_some()) {
             return Ok(found);
         }
         self.log.flush().await?;

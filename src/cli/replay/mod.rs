@@ -145,22 +145,24 @@ impl Replay {
             stop: Arc::clone(&stop),
         };
         let pacing = tokio::task::spawn_blocking(move || pacer.run(source, labels, &sender));
-        let whole = self.observe(server, receiver, &stop).await?;
+        let (whole, span) = self.observe(server, receiver, &stop).await?;
         let unsent = tokio::time::timeout(GRACE, pacing).await.context("the reader did not end")???;
-        say(&format!("in all  {whole}"))?;
-        if unsent > 0 {
-            say(&format!("{unsent} labels were not sent: the stream ended before they were given"))?;
+        let seconds = span.as_secs_f64();
+        say(&format!("in all  {}  {} payments in {seconds:.1} s", whole.line(span), whole.decided))?;
+        for line in whole.causes().into_iter().chain(unsent.lines()) {
+            say(&format!("        {line}"))?;
         }
-        Ok(ExitCode::SUCCESS)
+        let nothing_went_well = whole.decided == 0 && (whole.errors > 0 || unsent.first.is_some());
+        Ok(if nothing_went_well { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    /// Runs the connections and says a line a second until the posts end or Ctrl-C. Returns the summary.
+    /// Runs the connections and says a line a second until the posts end or Ctrl-C. Returns the counts of the whole run and how long it took.
     async fn observe(
         &self,
         server: Server,
         receiver: mpsc::Receiver<Post>,
         stop: &AtomicBool,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(Tally, Duration)> {
         let tally = Arc::new(Mutex::new(Tally::new()?));
         let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
         let mut connections = tokio::task::JoinSet::new();
@@ -194,12 +196,7 @@ impl Replay {
         }
         let span = begun.elapsed();
         whole.absorb(&mut tally.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let mut summary = whole.line(span);
-        summary.push_str(&format!("  {} payments in {:.1} s", whole.decided, span.as_secs_f64()));
-        for cause in whole.causes() {
-            summary.push_str(&format!("\n        {cause}"));
-        }
-        Ok(summary)
+        Ok((whole, span))
     }
 
     fn open(&self) -> anyhow::Result<(Source, Labels)> {

@@ -9,9 +9,18 @@ use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::base::money::Currency;
 use crate::simulate::{Settings, Stream, World};
 use crate::store::files;
-use crate::transaction::{Connector, Limits, Transaction};
+use crate::transaction::{Connector, Limits, RejectionCode, Transaction};
 
-type Rows = Box<dyn Iterator<Item = anyhow::Result<Transaction>> + Send>;
+/// A row of the source.
+#[derive(Debug)]
+pub(super) enum Row {
+    Payment(Transaction),
+    /// It is no payment: the code, and where and why in words.
+    Refused(RejectionCode, String),
+}
+
+/// Fails where nothing more can be read.
+type Rows = Box<dyn Iterator<Item = anyhow::Result<Row>> + Send>;
 
 /// Payments, one after the other.
 pub(super) struct Source {
@@ -29,18 +38,21 @@ impl Source {
         let euro = Currency::parse("EUR").context("the euro is a currency")?;
         let world = World::new(&Settings { customers, terminals, seed, currencies: vec![euro] })?;
         let mut stream = Stream::new(Arc::new(world), SystemClock.now());
-        let rows = std::iter::from_fn(move || Some(Ok(stream.next_at(SystemClock.now()))));
+        let rows = std::iter::from_fn(move || Some(Ok(Row::Payment(stream.next_at(SystemClock.now())))));
         Ok(Self { rows: (Box::new(rows) as Rows).peekable() })
     }
 
-    /// When the first payment happened; `None` without any. Takes nothing.
+    /// When the first row's payment happened; `None` where it is none. Takes nothing.
     pub(super) fn first(&mut self) -> Option<Millis> {
-        self.rows.peek()?.as_ref().ok().map(|payment| payment.occurred_at)
+        match self.rows.peek()? {
+            Ok(Row::Payment(payment)) => Some(payment.occurred_at),
+            Ok(Row::Refused(..)) | Err(_) => None,
+        }
     }
 }
 
 impl Iterator for Source {
-    type Item = anyhow::Result<Transaction>;
+    type Item = anyhow::Result<Row>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.rows.next()
@@ -64,6 +76,11 @@ fn open(path: &Path, connector: &str) -> anyhow::Result<Rows> {
             };
         }
         let row = chunk.next()?;
-        Some(row.map_err(|refused| anyhow::anyhow!("{name}, row {}: {}", refused.row, refused.rejection)))
+        Some(Ok(row.map_or_else(
+            |refused| {
+                Row::Refused(refused.rejection.code, format!("{name}, row {}: {}", refused.row, refused.rejection))
+            },
+            Row::Payment,
+        )))
     })))
 }
