@@ -11,8 +11,8 @@ pub(super) const ABSENT: Value = [0; 5];
 
 /// Events in one block at most.
 pub(super) const CAPACITY: usize = 128;
-/// Columns grow by this many events, the first time by half as many: little spare room, and few sizes of allocations.
-const GROWTH: usize = 16;
+/// Room of a column at first; it doubles: few sizes of allocations leave few holes behind.
+const ROOM: usize = 8;
 
 /// Running totals from an entity's first event on. They wrap: only differences mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -199,7 +199,7 @@ impl Block {
         }
         self.widen_for(moment.amount);
         let grow = self.times.len() == self.times.capacity();
-        let growth = if self.times.is_empty() { GROWTH / 2 } else { GROWTH - self.times.len() % GROWTH };
+        let growth = self.times.len().max(ROOM);
         let offset = u32::try_from(moment.at - self.first).unwrap_or(u32::MAX);
         if grow {
             self.times.reserve_exact(growth);

@@ -10,8 +10,9 @@ use std::cmp::Ordering;
 const CHUNK: u16 = 64;
 /// A record's head is at most a gap of ten bytes and a length.
 const HEAD: usize = 11;
-/// Bytes a chunk grows by, at least.
-const GROWTH: usize = 48;
+/// Rooms of a chunk, in bytes; the last bounds it. No column of a block has these sizes, so that an allocator which
+/// keeps sizes apart can give the pages of outgrown columns back.
+const ROOMS: [usize; 5] = [48, 112, 224, 448, 896];
 /// Stands where a length would, for an id packed as a UUID.
 const UUID: u8 = 0xFF;
 
@@ -61,7 +62,7 @@ impl Ties {
         // millisecond does not matter, `rank` compares.
         let place = self.chunks.partition_point(|chunk| chunk.first <= at);
         match place.checked_sub(1).and_then(|index| self.chunks.get_mut(index)) {
-            Some(chunk) if at >= chunk.last && chunk.count < CHUNK => chunk.append(at, id),
+            Some(chunk) if at >= chunk.last && chunk.has_room(id) => chunk.append(at, id),
             Some(chunk) if at < chunk.last => {
                 chunk.insert(at, id);
                 if chunk.count > CHUNK {
@@ -106,6 +107,11 @@ impl Ties {
     }
 }
 
+/// The smallest room for `bytes`.
+fn room(bytes: usize) -> usize {
+    ROOMS.into_iter().find(|room| *room >= bytes).unwrap_or(bytes)
+}
+
 struct Record<'a> {
     at: i64,
     uuid: bool,
@@ -127,10 +133,14 @@ impl Chunk {
         chunk
     }
 
+    fn has_room(&self, id: &str) -> bool {
+        self.count < CHUNK && self.bytes.len() + HEAD + id.len() <= ROOMS[ROOMS.len() - 1]
+    }
+
     fn append(&mut self, at: i64, id: &str) {
         let needed = HEAD + id.len();
         if self.bytes.capacity() - self.bytes.len() < needed {
-            self.bytes.reserve_exact(needed.max(GROWTH).max(self.bytes.len() / 2));
+            self.bytes.reserve_exact(room(self.bytes.len() + needed) - self.bytes.len());
         }
         write(&mut self.bytes, at - self.last, id);
         self.last = at;
@@ -196,7 +206,9 @@ impl Chunk {
         let mut head = Vec::new();
         write_packed(&mut head, 0, uuid, &bytes);
         self.bytes.splice(..gone + length, head);
-        self.bytes.shrink_to(self.bytes.len() + GROWTH);
+        if room(self.bytes.len()) < self.bytes.capacity() / 2 {
+            self.bytes.shrink_to(room(self.bytes.len()));
+        }
         self.first = first;
         self.count -= count;
     }
