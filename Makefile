@@ -44,7 +44,7 @@ docker-check: prerequisites ## Run the Dockerfile's steps in an empty Debian roo
 	@scripts/docker-check.sh
 
 build: prerequisites ## The release binary
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --workspace
 
 prerequisites: ## Say in one line what is missing on this machine
 	@scripts/prerequisites.sh

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 file=${1:?a file of transactions} connector=${2:?its connector}
-cargo build --release --locked
+cargo build --release --locked --workspace
 source scripts/server.sh
 folder=.cache/start
 if [ ! -e "$folder/filled" ]; then

@@ -19,7 +19,7 @@ failed=
 cargo test --release --workspace --locked --no-fail-fast 2>&1 | tee "$output" || failed="a test failed, or did not compile"
 if [ -z "$failed" ]; then
   # Against the program that the tests have just judged.
-  cargo build --release --locked
+  cargo build --release --locked --workspace
   python3 scripts/readme_check.py || failed="a command of the README failed"
 fi
 

@@ -15,10 +15,11 @@ pub(crate) const MOST: u64 = 5_000_000;
 pub(crate) struct Bodies(Stream);
 
 impl Bodies {
-    /// 5,000 customers at 10,000 terminals; the ids begin with the moment of this call.
+    /// 500,000 customers at 100,000 terminals: thousands of payments a second by a few customers would be an attack, and
+    /// every second one flagged and explained. The ids begin with the moment of this call.
     pub(crate) fn new(seed: u64) -> anyhow::Result<Self> {
         let euro = Currency::parse("EUR").context("the euro is a currency")?;
-        let settings = Settings { customers: 5_000, terminals: 10_000, seed, currencies: vec![euro] };
+        let settings = Settings { customers: 500_000, terminals: 100_000, seed, currencies: vec![euro] };
         Ok(Self(Stream::new(Arc::new(World::new(&settings)?), SystemClock.now())))
     }
 

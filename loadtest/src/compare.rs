@@ -25,6 +25,9 @@ pub(crate) struct Compare {
     /// Requests to one before it is the next one's turn.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     batch: u64,
+    /// Processors of the empty handler, as `taskset -c` takes them: put it where the server is.
+    #[arg(long)]
+    servers_on: Option<String>,
     /// Of the simulated payments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -59,7 +62,7 @@ struct Outcome<'a> {
 impl Compare {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let target = Target::parse(&self.url)?;
-        let process = EmptyProcess::start()?;
+        let process = EmptyProcess::start(self.servers_on.as_deref())?;
         let empty = Target::parse(&process.url)?;
         let mut bodies = Bodies::new(self.seed)?;
         runtime()?.block_on(async {

@@ -61,8 +61,18 @@ pub(crate) struct EmptyProcess {
 }
 
 impl EmptyProcess {
-    pub(crate) fn start() -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?).arg("empty").stdout(Stdio::piped()).spawn()?;
+    /// On these processors (as `taskset -c` takes them), or on any.
+    pub(crate) fn start(processors: Option<&str>) -> anyhow::Result<Self> {
+        let own = std::env::current_exe()?;
+        let mut command = match processors {
+            Some(processors) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", processors]).arg(own);
+                command
+            }
+            None => Command::new(own),
+        };
+        let mut child = command.arg("empty").stdout(Stdio::piped()).spawn()?;
         let out = child.stdout.take();
         let mut process = Self { child, url: String::new() };
         let mut line = String::new();

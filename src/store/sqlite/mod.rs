@@ -136,7 +136,7 @@ impl SqliteLog {
         let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared::default());
         let linger =
-            if options.durability == Durability::Committed { Duration::ZERO } else { Duration::from_millis(2) };
+            if options.durability == Durability::Committed { Duration::ZERO } else { Duration::from_millis(25) };
         let writer = Writer::new(connection, receiver, Arc::clone(&shared), options.group.max(1), linger, lock);
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
