@@ -36,6 +36,10 @@ struct Scored {
     features: Vec<String>,
     scores: Mutex<Scores>,
     calls: AtomicUsize,
+    version: &'static str,
+    threshold: f32,
+    /// A permit for each row that may be scored, where rows wait.
+    gate: Option<tokio::sync::Semaphore>,
 }
 
 impl Scored {
@@ -46,7 +50,7 @@ impl Scored {
 
 impl Scorer for Scored {
     fn reference(&self) -> ModelRef {
-        ModelRef { name: "fraud".into(), version: "1".into(), sha256: "ab".into(), threshold: 0.5 }
+        ModelRef { name: "fraud".into(), version: self.version.into(), sha256: "ab".into(), threshold: self.threshold }
     }
 
     fn features(&self) -> &[String] {
@@ -55,6 +59,9 @@ impl Scorer for Scored {
 
     async fn infer(&self, row: Vec<f32>, _wait: Duration) -> Result<f32, InferError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
         let scores = *self.scores.lock().unwrap();
         match scores {
             Scores::Amount => Ok(row[0] / 1_000.0),
@@ -76,7 +83,14 @@ struct House {
 
 fn model() -> Arc<Scored> {
     let features = ["amount", "customer_tx_count_1d", "terminal_fraud_share_1d"].map(String::from).to_vec();
-    Arc::new(Scored { features, scores: Mutex::new(Scores::Amount), calls: AtomicUsize::new(0) })
+    Arc::new(Scored {
+        features,
+        scores: Mutex::new(Scores::Amount),
+        calls: AtomicUsize::new(0),
+        version: "1",
+        threshold: 0.5,
+        gate: None,
+    })
 }
 
 fn parts(log: Arc<dyn assay::engine::ports::Log>, model: Option<Arc<Scored>>) -> EngineParts<Scored> {
@@ -481,4 +495,35 @@ async fn a_sqlite_log_brings_decisions_over_a_restart() {
         assert!(again.repeated && again.decision == first.decision);
         engine.shutdown(Duration::from_secs(10)).await;
     }
+}
+
+/// Plan, session, threshold and version are one value: a swap while a request is being scored changes none of them for
+/// it, and all of them for the next.
+#[tokio::test]
+async fn a_request_sees_one_model_even_when_it_is_swapped_under_it() {
+    let gated = Arc::new(Scored { gate: Some(tokio::sync::Semaphore::new(0)), ..Arc::into_inner(model()).unwrap() });
+    let house = house_of(|parts| parts.model = Some(gated.clone())).await;
+    let engine = house.engine.clone();
+    let first = tokio::spawn(async move { engine.decide(transaction("before", START, 60_000), soon()).await.unwrap() });
+    while gated.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = Scored {
+        features: vec!["customer_tx_count_1d".to_owned(), "amount".to_owned()],
+        version: "2",
+        threshold: 0.001,
+        ..Arc::into_inner(model()).unwrap()
+    };
+    house.engine.activate(Arc::new(second)).unwrap();
+    gated.gate.as_ref().unwrap().add_permits(1);
+    let before = first.await.unwrap().decision;
+    let after = house.engine.decide(transaction("after", START + 1, 60_000), soon()).await.unwrap().decision;
+    let seen = |decision: &assay::decision::Decision| {
+        (decision.model_version.clone(), decision.threshold, decision.score, decision.flagged)
+    };
+    assert_eq!(seen(&before), ("1".to_owned(), Some(0.5), Some(0.6), true));
+    assert_eq!(seen(&after), ("2".to_owned(), Some(0.001), Some(0.002), true));
+    let names = |features: Option<serde_json::Value>| features.unwrap().as_object().unwrap().len();
+    assert_eq!(names(house.engine.features("before").await.unwrap()), 3);
+    assert_eq!(names(house.engine.features("after").await.unwrap()), 2);
 }

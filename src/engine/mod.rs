@@ -167,15 +167,8 @@ impl<S: Scorer> Engine<S> {
     /// When the catalogue lacks a feature of the model.
     pub fn new(parts: EngineParts<S>) -> Result<Self, CatalogueError> {
         let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, durability, observer } = parts;
-        let chosen = model.map(|model| Chosen::new(model, &catalogue)).transpose()?;
-        if let Some(chosen) = &chosen {
-            let entry = Entry::Activated { model: (*chosen.reference).clone(), at: clock.now() };
-            if let Err(error) = log.append(entry, None) {
-                tracing::warn!(%error, "the activation of the model is not in the log");
-            }
-        }
         let core = Core {
-            active: ArcSwap::from_pointee(Active { policy, chosen }),
+            active: ArcSwap::from_pointee(Active { policy, chosen: None }),
             ledger: Mutex::new(empty_ledger(&catalogue, history, limits)),
             cache: moka::sync::Cache::new(limits.cache),
             log,
@@ -192,7 +185,28 @@ impl<S: Scorer> Engine<S> {
             landed: Notify::new(),
             due: Arc::new(Notify::new()),
         };
-        Ok(Self { core: Arc::new(core), background: Arc::default(), history })
+        let engine = Self { core: Arc::new(core), background: Arc::default(), history };
+        if let Some(model) = model {
+            engine.activate(model)?;
+        }
+        Ok(engine)
+    }
+
+    /// Makes `model` the one that decides, and says so in the log. A request that has been observed keeps the model it
+    /// was observed for: plan, session, threshold and version change together or not at all.
+    ///
+    /// # Errors
+    /// When the catalogue lacks a feature of the model; the active one stays.
+    pub fn activate(&self, model: Arc<S>) -> Result<(), CatalogueError> {
+        let core = &self.core;
+        let chosen = Chosen::new(model, &core.catalogue)?;
+        let entry = Entry::Activated { model: (*chosen.reference).clone(), at: core.clock.now() };
+        let policy = core.active.load().policy;
+        core.active.store(Arc::new(Active { policy, chosen: Some(chosen) }));
+        if let Err(error) = core.log.append(entry, None) {
+            tracing::warn!(%error, "the activation of the model is not in the log");
+        }
+        Ok(())
     }
 
     /// Rebuilds history and the index of ids from the log, then takes requests and starts the background queue. When

@@ -99,7 +99,7 @@ impl Pacer {
                 break;
             }
             let mut payment = match row? {
-                Row::Payment(payment) => payment,
+                Row::Payment(payment) => *payment,
                 Row::Refused(code, reason) => {
                     *unsent.rows.entry(code.as_str()).or_default() += 1;
                     unsent.first.get_or_insert(reason);
@@ -169,10 +169,10 @@ mod tests {
         let refused = |number: u32| Ok(Row::Refused(RejectionCode::IdLength, format!("row {number}")));
         let rows = vec![
             refused(1),
-            Ok(Row::Payment(payment("a", 1_000))),
+            Ok(Row::Payment(Box::new(payment("a", 1_000)))),
             refused(3),
-            Ok(Row::Payment(payment("b", 3_000))),
-            Ok(Row::Payment(payment("c", 2_000))),
+            Ok(Row::Payment(Box::new(payment("b", 3_000)))),
+            Ok(Row::Payment(Box::new(payment("c", 2_000)))),
         ];
         let (sender, mut receiver) = tokio::sync::mpsc::channel(99);
         let stop = Arc::new(AtomicBool::new(false));

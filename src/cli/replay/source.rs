@@ -14,7 +14,7 @@ use crate::transaction::{Connector, Limits, RejectionCode, Transaction};
 /// A row of the source.
 #[derive(Debug)]
 pub(super) enum Row {
-    Payment(Transaction),
+    Payment(Box<Transaction>),
     /// It is no payment: the code, and where and why in words.
     Refused(RejectionCode, String),
 }
@@ -38,7 +38,7 @@ impl Source {
         let euro = Currency::parse("EUR").context("the euro is a currency")?;
         let world = World::new(&Settings { customers, terminals, seed, currencies: vec![euro] })?;
         let mut stream = Stream::new(Arc::new(world), SystemClock.now());
-        let rows = std::iter::from_fn(move || Some(Ok(Row::Payment(stream.next_at(SystemClock.now())))));
+        let rows = std::iter::from_fn(move || Some(Ok(Row::Payment(Box::new(stream.next_at(SystemClock.now()))))));
         Ok(Self { rows: (Box::new(rows) as Rows).peekable() })
     }
 
@@ -80,7 +80,7 @@ fn open(path: &Path, connector: &str) -> anyhow::Result<Rows> {
             |refused| {
                 Row::Refused(refused.rejection.code, format!("{name}, row {}: {}", refused.row, refused.rejection))
             },
-            Row::Payment,
+            |payment| Row::Payment(Box::new(payment)),
         )))
     })))
 }

@@ -10,9 +10,11 @@ use std::cmp::Ordering;
 const CHUNK: u16 = 64;
 /// A record's head is at most a gap of ten bytes and a length.
 const HEAD: usize = 11;
-/// Rooms of a chunk, in bytes; the last bounds it. No column of a block has these sizes, so that an allocator which
+/// Rooms of a chunk, in bytes. No column of a block has these sizes, so that an allocator which
 /// keeps sizes apart can give the pages of outgrown columns back.
-const ROOMS: [usize; 5] = [48, 112, 224, 448, 896];
+const ROOMS: [usize; 5] = [48, 112, 224, 448, ROOM];
+/// The most bytes of a chunk.
+const ROOM: usize = 896;
 /// Stands where a length would, for an id packed as a UUID.
 const UUID: u8 = 0xFF;
 
@@ -134,7 +136,7 @@ impl Chunk {
     }
 
     fn has_room(&self, id: &str) -> bool {
-        self.count < CHUNK && self.bytes.len() + HEAD + id.len() <= ROOMS[ROOMS.len() - 1]
+        self.count < CHUNK && self.bytes.len() + HEAD + id.len() <= ROOM
     }
 
     fn append(&mut self, at: i64, id: &str) {
