@@ -1,7 +1,7 @@
 //! `encode`: readings and the transaction's own attributes, put together into rows of finite numbers.
 
 use super::catalogue::{Expression, Plan, Unit};
-use super::history::Readings;
+use super::rows::Readings;
 use super::{Event, Rows};
 use crate::base::clock::{DAY, HOUR};
 use crate::base::money::RateQuality;

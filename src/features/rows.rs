@@ -76,3 +76,27 @@ impl Rows {
         (values, marks)
     }
 }
+
+/// Readings of one kind of entity, before they are put together into rows: the reads of each event in turn.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    pub(super) values: Vec<f64>,
+    pub(super) known: Vec<Known>,
+}
+
+impl Readings {
+    /// Empties them and keeps their memory.
+    pub(super) fn reset(&mut self) {
+        self.values.clear();
+        self.known.clear();
+    }
+}
+
+/// What is true of an entity at a reading, beside its values.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// A window edge fell among tiles.
+    pub(super) approximate: bool,
+    /// There was no earlier event, or no such field.
+    pub(super) new: bool,
+}

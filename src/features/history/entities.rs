@@ -9,6 +9,7 @@ use super::reading::{self, AsOf};
 use crate::base::hash::HashKey;
 use crate::features::Event;
 use crate::features::catalogue::{EntityReads, Kept};
+use crate::features::rows::Known;
 
 /// One entity is looked over for what has passed its time at every this many insertions.
 const SWEEP_EVERY: u32 = 4;
@@ -26,15 +27,6 @@ pub(super) struct Entities {
     newest: i64,
     since_sweep: u32,
     swept: usize,
-}
-
-/// What is true of an entity at a reading, beside its values.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::features) struct Known {
-    /// A window edge fell among tiles.
-    pub(in crate::features) approximate: bool,
-    /// There was no earlier event, or no such field.
-    pub(in crate::features) new: bool,
 }
 
 impl Entities {

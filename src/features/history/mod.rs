@@ -19,11 +19,12 @@ mod tiles;
 
 use super::catalogue::EntityReads;
 use super::encode::encode;
+use super::rows::Readings;
 use super::{Catalogue, Event, EventLabel, Plan, Rows};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::transaction::Transaction;
-use entities::{Entities, Known};
+use entities::Entities;
 use labels::Verdict;
 
 /// From this many events on, the kinds of entities are observed side by side, on threads that live on: memory that a
@@ -48,20 +49,6 @@ pub struct History {
     entities: Vec<Entities>,
     newest: Option<Millis>,
     scratch: Vec<Readings>,
-}
-
-/// Readings of one kind of entity, before they are put together into rows.
-#[derive(Debug, Default)]
-pub(super) struct Readings {
-    pub(super) values: Vec<f64>,
-    pub(super) known: Vec<Known>,
-}
-
-impl Readings {
-    fn reset(&mut self) {
-        self.values.clear();
-        self.known.clear();
-    }
 }
 
 /// How much a history holds.
