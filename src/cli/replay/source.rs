@@ -9,7 +9,7 @@ use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::base::money::Currency;
 use crate::simulate::{Settings, Stream, World};
 use crate::store::files;
-use crate::transaction::{Connector, Limits, RejectionCode, Transaction};
+use crate::transaction::{Limits, RejectionCode, Transaction};
 
 /// A row of the source.
 #[derive(Debug)]
@@ -60,11 +60,7 @@ impl Iterator for Source {
 }
 
 fn open(path: &Path, connector: &str) -> anyhow::Result<Rows> {
-    let connector = if Connector::is_file(connector) {
-        Connector::parse(&std::fs::read_to_string(connector).with_context(|| format!("cannot read {connector}"))?)?
-    } else {
-        Connector::shipped(connector)?
-    };
+    let connector = crate::cli::features::connector(connector)?;
     let name = path.display().to_string();
     let mut file = files::Source::open(path, connector, Limits::of_files())?;
     let mut chunk = Vec::new().into_iter();
