@@ -187,6 +187,7 @@ async fn a_later_copy_counts_for_the_entities_that_it_names_first() {
     let more = r#"
 [[feature]]
 name = "device_tx_count_1d"
+group = "customer_habits"
 kind = "window"
 entity = "device_id"
 aggregate = "count"
@@ -195,6 +196,7 @@ meaning = "transactions on this device"
 
 [[feature]]
 name = "device_frauds_1d"
+group = "customer_habits"
 kind = "window"
 entity = "device_id"
 aggregate = "fraud_count"

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{CatalogueError, Feature};
+use super::{CatalogueError, Feature, Group};
 use crate::base::clock::{DAY, HOUR, MINUTE, SECOND};
 
 /// What a feature is.
@@ -158,6 +158,7 @@ enum AggregateName {
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     name: String,
+    group: String,
     kind: KindName,
     meaning: String,
     unit: Option<Unit>,
@@ -180,9 +181,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The feature this entry means; `earlier` are those above it.
-    pub(super) fn check(mut self, earlier: &[Feature]) -> Result<Feature, CatalogueError> {
+    /// The feature this entry means, of one of `groups`; `earlier` are those above it.
+    pub(super) fn check(mut self, earlier: &[Feature], groups: &[Group]) -> Result<Feature, CatalogueError> {
         let name = std::mem::take(&mut self.name);
+        let group = std::mem::take(&mut self.group);
         let meaning = std::mem::take(&mut self.meaning);
         let kind = self.kind(earlier).and_then(|kind| match self.left_over() {
             Some(key) => Err(format!("its kind does not take `{key}`")),
@@ -190,15 +192,16 @@ impl Entry {
         });
         let named = |rule| CatalogueError::Invalid { name: name.clone(), rule };
         let kind = kind.map_err(named)?;
-        if name.is_empty()
-            || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        {
+        if !is_name(&name) {
             return Err(named("a name is lower-case letters, digits and _".to_owned()));
+        }
+        if !groups.iter().any(|known| known.name == group) {
+            return Err(named(format!("group {group:?} is none of the file's [[group]] entries")));
         }
         if name == "is_fraud" || name == "transaction_id" {
             return Err(named("the name belongs to the transaction".to_owned()));
         }
-        Ok(Feature { name, meaning, kind })
+        Ok(Feature { name, group, meaning, kind })
     }
 
     fn kind(&mut self, earlier: &[Feature]) -> Result<Kind, String> {
@@ -315,6 +318,11 @@ impl Entry {
         .into_iter()
         .find_map(|(key, present)| present.then_some(key))
     }
+}
+
+/// Whether this can name a feature or a group.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 fn take<T>(value: &mut Option<T>, key: &str) -> Result<T, String> {

@@ -9,6 +9,7 @@ use super::{Aggregate, Catalogue, CatalogueError, Feature, Kind, Unit};
 pub struct Plan {
     names: Vec<String>,
     meanings: Vec<String>,
+    groups: Vec<String>,
     integers: Vec<bool>,
     pub(in crate::features) columns: Vec<Expression>,
     pub(in crate::features) entities: Vec<EntityReads>,
@@ -140,10 +141,17 @@ impl Plan {
         self.meanings.get(index).map_or("", String::as_str)
     }
 
+    /// The group of column `index`, by the name it has among [`Catalogue::groups`].
+    #[must_use]
+    pub fn group(&self, index: usize) -> &str {
+        self.groups.get(index).map_or("", String::as_str)
+    }
+
     pub(super) fn compile<S: AsRef<str>>(catalogue: &Catalogue, names: &[S]) -> Result<Self, CatalogueError> {
         let mut plan = Self {
             names: Vec::new(),
             meanings: Vec::new(),
+            groups: Vec::new(),
             integers: Vec::new(),
             columns: Vec::new(),
             entities: Vec::new(),
@@ -157,6 +165,7 @@ impl Plan {
             plan.columns.push(column);
             plan.names.push(feature.name.clone());
             plan.meanings.push(feature.meaning.clone());
+            plan.groups.push(feature.group.clone());
             plan.integers.push(is_integer(&feature.kind));
         }
         Ok(plan)
