@@ -109,9 +109,9 @@ impl Pass {
             match checked {
                 Ok(transaction) => {
                     self.stream_time = self.stream_time.max(Some(transaction.occurred_at));
-                    self.label(&transaction);
                     let at = transaction.occurred_at;
                     let base = self.offline.rates.to_base(transaction.amount_minor, transaction.currency, at);
+                    self.label(&transaction, base);
                     accepted.push((transaction, base));
                 }
                 Err(rejected) => self.reject(&rejected)?,
@@ -126,10 +126,10 @@ impl Pass {
         self.copies.check(transaction, stream_time)
     }
 
-    fn label(&mut self, transaction: &Transaction) {
+    fn label(&mut self, transaction: &Transaction, base: BaseAmount) {
         if self.offline.labels.is_some() {
             for label in self.verdicts.remove(transaction.transaction_id.as_str()).unwrap_or_default() {
-                self.history.label(&event_label(transaction, &label));
+                self.history.label(&event_label(transaction, base, &label));
             }
         } else if transaction.is_fraud == Some(true) {
             // Known at occurred_at + the feature's delay: a window with that delay reaches no later event, so the
@@ -140,7 +140,7 @@ impl Pass {
                 labelled_at: transaction.occurred_at,
                 source: "file".to_owned(),
             };
-            self.history.label(&event_label(transaction, &label));
+            self.history.label(&event_label(transaction, base, &label));
         }
     }
 

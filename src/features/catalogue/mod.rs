@@ -4,7 +4,10 @@
 //! one model reads, in the model's order.
 
 mod entry;
+mod kind;
+mod page;
 mod plan;
+mod reads;
 
 use std::collections::HashMap;
 
@@ -12,9 +15,11 @@ use thiserror::Error;
 
 use crate::base::money::Currency;
 use entry::Entry;
-pub use entry::{Aggregate, Kind, Unit};
+pub use kind::{Aggregate, Kind, Unit, WALK};
+pub use page::fill;
+pub(super) use plan::Expression;
 pub use plan::Plan;
-pub(super) use plan::{EntityReads, Expression, Read, Statistic};
+pub(super) use reads::{Column, Distance, EntityReads, FraudRead, Part, PartKind, Read, Statistic, Walk};
 
 /// The shipped catalogue's text.
 pub const SHIPPED: &str = include_str!("../../../schemas/features.toml");
@@ -57,12 +62,12 @@ pub struct Feature {
 pub struct Kept {
     /// Canonical name of the identifying field.
     pub entity: String,
-    /// Longest window plus delay, milliseconds.
+    /// Longest window plus delay, milliseconds: how long a transaction is kept.
     pub reach: i64,
-    /// Whether amounts are needed.
-    pub amounts: bool,
-    /// Identifiers whose values are counted, by canonical name.
-    pub values: Vec<String>,
+    /// Longest window plus delay that needs amounts; 0 where none does.
+    pub amounts: i64,
+    /// Identifiers whose values are counted, by canonical name, with the longest window plus delay; at most 8.
+    pub values: Vec<(String, i64)>,
     /// Whether verdicts are needed.
     pub labels: bool,
 }
@@ -129,7 +134,7 @@ impl Catalogue {
         if let Some(unused) = groups.iter().find(|group| !features.iter().any(|feature| feature.group == group.name)) {
             return Err(CatalogueError::Group { name: unused.name.clone(), rule: "no feature is of it" });
         }
-        let kept = kept(&features);
+        let kept = kept(&features)?;
         #[expect(clippy::cast_precision_loss, reason = "1, 100 or 1000")]
         let minor_per_major = base.minor_per_major() as f64;
         Ok(Self { groups, features, places, kept, minor_per_major })
@@ -207,8 +212,11 @@ fn checked(groups: Vec<Group>) -> Result<Vec<Group>, CatalogueError> {
     Ok(groups)
 }
 
+/// Identifiers of one entity that can be counted: a bit of a byte each.
+const COUNTED: usize = 8;
+
 /// What each entity needs, in the order in which the catalogue first names it.
-fn kept(features: &[Feature]) -> Vec<Kept> {
+fn kept(features: &[Feature]) -> Result<Vec<Kept>, CatalogueError> {
     let mut all: Vec<Kept> = Vec::new();
     for feature in features {
         let (entity, reach) = match &feature.kind {
@@ -217,27 +225,35 @@ fn kept(features: &[Feature]) -> Vec<Kept> {
             _ => continue,
         };
         let place = all.iter().position(|kept| kept.entity == *entity).unwrap_or_else(|| {
-            all.push(Kept { entity: entity.clone(), reach: 0, amounts: false, values: Vec::new(), labels: false });
+            all.push(Kept { entity: entity.clone(), reach: 0, amounts: 0, values: Vec::new(), labels: false });
             all.len() - 1
         });
         let Some(kept) = all.get_mut(place) else { continue };
         kept.reach = kept.reach.max(reach);
-        if let Kind::Window { aggregate, .. } = &feature.kind {
-            kept.amounts |= aggregate.needs_amount();
-            kept.labels |= aggregate.needs_labels();
-            if let Aggregate::Distinct { of } | Aggregate::First { of } = aggregate
-                && !kept.values.contains(of)
-            {
-                kept.values.push(of.clone());
+        let Kind::Window { aggregate, .. } = &feature.kind else { continue };
+        kept.labels |= aggregate.needs_labels();
+        if aggregate.needs_amount() {
+            kept.amounts = kept.amounts.max(reach);
+        }
+        if let Some(of) = aggregate.counted() {
+            let counted = kept.values.len();
+            match kept.values.iter_mut().find(|(name, _)| name == of) {
+                Some((_, longest)) => *longest = reach.max(*longest),
+                None if counted < COUNTED => kept.values.push((of.to_owned(), reach)),
+                None => {
+                    let rule = format!("{COUNTED} identifiers of {entity} are counted already, which is the most");
+                    return Err(CatalogueError::Invalid { name: feature.name.clone(), rule });
+                }
             }
         }
     }
-    all
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::DAY;
 
     fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
         Catalogue::parse(text, Currency::parse("EUR").unwrap())
@@ -248,7 +264,7 @@ mod tests {
         let catalogue = parse(SHIPPED).unwrap();
         let first: Vec<_> = catalogue.names().take(5).collect();
         assert_eq!(first, ["amount", "is_weekend", "is_night", "customer_tx_count_1d", "customer_amount_mean_1d"]);
-        assert_eq!(catalogue.reach(), 37 * crate::base::clock::DAY);
+        assert_eq!(catalogue.reach(), 37 * DAY);
         let plan = catalogue.full_plan().unwrap();
         assert_eq!(plan.names().len(), catalogue.features().len());
         assert_eq!([0, 10].map(|index| plan.group(index)), ["amount", "terminal_risk"]);
@@ -258,11 +274,16 @@ mod tests {
     #[test]
     fn a_feature_of_a_known_kind_is_one_entry_more() {
         let more = format!(
-            "{SHIPPED}\n[[feature]]\nname = \"device_customers_7d\"\nkind = \"window\"\nentity = \"device_id\"\n\
-             group = \"customer_habits\"\naggregate = \"distinct\"\nof = \"customer_id\"\nwindow = \"7d\"\nmeaning = \"customers on this device\"\n"
+            "{SHIPPED}\n[[feature]]\nname = \"product_customers_7d\"\nkind = \"window\"\nentity = \"product_id\"\n\
+             group = \"customer_habits\"\naggregate = \"distinct\"\nof = \"customer_id\"\nwindow = \"7d\"\nmeaning = \"customers of this product\"\n"
         );
         let catalogue = parse(&more).unwrap();
-        assert!(catalogue.kept().iter().any(|kept| kept.entity == "device_id" && kept.values == ["customer_id"]));
+        assert!(
+            catalogue
+                .kept()
+                .iter()
+                .any(|kept| kept.entity == "product_id" && kept.values == [("customer_id".to_owned(), 7 * DAY)])
+        );
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use hashbrown::HashTable;
 
-use super::block::{ABSENT, Moment, Value};
+use super::block::Moment;
 use super::labels::Verdict;
 use super::profile::{Keep, Own, Profile};
 use super::reading::{self, AsOf};
+use super::values::{ABSENT, Value};
 use crate::base::hash::HashKey;
 use crate::features::Event;
 use crate::features::catalogue::{EntityReads, Kept};
@@ -31,11 +32,16 @@ pub(super) struct Entities {
 
 impl Entities {
     pub(super) fn new(kept: &Kept, lateness: i64, exact: usize) -> Self {
+        let mut values = [0; 8];
+        for (reach, (_, longest)) in values.iter_mut().zip(&kept.values) {
+            *reach = *longest;
+        }
+        let (amounts, width, reach) = (kept.amounts, kept.values.len(), kept.reach);
         Self {
             field: kept.entity.clone(),
-            values: kept.values.clone(),
+            values: kept.values.iter().map(|(field, _)| field.clone()).collect(),
             labels: kept.labels,
-            keep: Keep { amounts: kept.amounts, width: kept.values.len(), reach: kept.reach, lateness, exact },
+            keep: Keep { amounts, width, values, reach, lateness, exact },
             index: HashTable::new(),
             profiles: Vec::new(),
             newest: i64::MIN,
@@ -55,12 +61,11 @@ impl Entities {
     ) {
         let mut values = [ABSENT; 8];
         for event in events {
-            let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
-            let values = self.hashed(key, event, &mut values);
-            let Some(id) = id else {
+            let Some(id) = event.transaction.entity(&self.field).map(|id| key.entity(id)) else {
                 absent(reads, out, known);
                 continue;
             };
+            let values = self.hashed(key, event, &mut values);
             self.sweep();
             let place = self.place(id);
             let own = self.insert(place, event, values);
@@ -205,12 +210,13 @@ fn read(
     let at = event.transaction.occurred_at.0;
     let before = if own.present { profile.step_back(own.place) } else { own.place };
     let new = profile.time_before(before).is_none();
-    Known { approximate: reading::read(profile, reads, AsOf { at, own, values }, out), new }
+    let amount = event.base.minor.max(0).cast_unsigned();
+    Known { approximate: reading::read(profile, reads, AsOf { at, own, values, amount }, out), new }
 }
 
 fn absent(reads: Option<&EntityReads>, out: &mut Vec<f64>, known: &mut Vec<Known>) {
     if let Some(reads) = reads {
-        out.extend(reads.reads.iter().map(reading::default));
+        out.extend_from_slice(&reads.defaults);
         known.push(Known { approximate: false, new: true });
     }
 }
