@@ -106,7 +106,7 @@ impl Features {
         let summary = offline.run(source, |chunk| {
             let mut columns = vec![ids(&chunk.transactions)];
             columns.extend(self.keep.iter().map(|name| kept(name, &chunk.transactions, &rates)));
-            columns.extend(feature_columns(&plan, &chunk));
+            columns.extend(feature_columns(&plan, chunk));
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;

@@ -1,6 +1,6 @@
 //! `encode`: readings and the transaction's own attributes, put together into rows of finite numbers.
 
-use super::catalogue::{Expression, Plan, Unit};
+use super::catalogue::{Expression, Plan, Slot, Unit};
 use super::rows::Readings;
 use super::{Event, Rows};
 use crate::base::clock::{DAY, HOUR};
@@ -24,7 +24,11 @@ pub(super) fn encode(
         }
         let source = Source { plan, event, readings: &own };
         for (value, column) in row.iter_mut().zip(&plan.columns) {
-            *value = source.evaluate(column);
+            // Most columns are a reading as it is.
+            *value = match column {
+                Expression::Slot(slot) => finite(source.slot(*slot)),
+                _ => source.evaluate(column),
+            };
         }
         marks.stale_rate = event.base.rate == RateQuality::Stale;
         marks.missing_rate = event.base.rate == RateQuality::Missing;
@@ -45,9 +49,7 @@ impl Source<'_> {
     fn evaluate(&self, column: &Expression) -> f64 {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         let value = match column {
-            Expression::Slot(slot) => {
-                self.readings.get(slot.entity).and_then(|reads| reads.get(slot.read)).copied().unwrap_or(0.0)
-            }
+            Expression::Slot(slot) => self.slot(*slot),
             Expression::Amount(unit) => {
                 #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 minor units")]
                 let minor = self.event.base.minor as f64;
@@ -76,8 +78,11 @@ impl Source<'_> {
                 if divisor == 0.0 { *default } else { (self.evaluate(value) - self.evaluate(mean)) / divisor }
             }
         };
-        // A ratio of extremes can overflow; a model must never see that.
-        if value.is_finite() { value } else { f64::from(f32::MAX).copysign(value) }
+        finite(value)
+    }
+
+    fn slot(&self, slot: Slot) -> f64 {
+        self.readings.get(slot.entity).and_then(|reads| reads.get(slot.read)).copied().unwrap_or(0.0)
     }
 
     fn hour(&self) -> u8 {
@@ -94,6 +99,11 @@ impl Source<'_> {
     fn weekday(&self) -> u8 {
         ((self.event.transaction.occurred_at.day() + 3).rem_euclid(7) + 1) as u8
     }
+}
+
+/// A ratio of extremes can overflow; a model must never see that.
+const fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { (f32::MAX as f64).copysign(value) }
 }
 
 /// Day of the month, 1 to 31, of a day since the epoch (Howard Hinnant, "chrono-compatible low-level date algorithms").

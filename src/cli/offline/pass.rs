@@ -29,13 +29,15 @@ pub(super) struct Pass {
     rejected: Option<(PathBuf, BufWriter<File>)>,
     /// Rows that wait for the stream's time to pass them (complete features).
     pending: VecDeque<Accepted>,
+    /// Rows that were written, for their memory.
+    spare: Receiver<Rows>,
     /// The newest time accepted.
     stream_time: Option<Millis>,
     summary: Summary,
 }
 
 impl Pass {
-    pub(super) fn new(offline: Offline) -> Result<Self> {
+    pub(super) fn new(offline: Offline, spare: Receiver<Rows>) -> Result<Self> {
         // A file's history lives as long as the pass and is never kept: any key does.
         let key = HashKey::new(*b"assay, one file.");
         let options = HistoryOptions { key, lateness: offline.allowed_lateness, exact_events: offline.exact_events };
@@ -61,6 +63,7 @@ impl Pass {
             verdicts,
             rejected,
             pending: VecDeque::new(),
+            spare,
             stream_time: None,
             summary: Summary::default(),
         })
@@ -156,8 +159,14 @@ impl Pass {
         writeln!(file, "{line}").with_context(|| path.display().to_string())
     }
 
+    fn rows(&self) -> Rows {
+        let mut rows = self.spare.try_recv().unwrap_or_default();
+        rows.reset(self.offline.plan.width());
+        rows
+    }
+
     fn observe(&mut self, accepted: Vec<Accepted>) -> Chunk {
-        let mut rows = Rows::new(self.offline.plan.width());
+        let mut rows = self.rows();
         self.history.observe(&events(&accepted), &self.offline.plan, &mut rows);
         Chunk { transactions: accepted.into_iter().map(|(transaction, _)| transaction).collect(), rows }
     }
@@ -173,7 +182,7 @@ impl Pass {
     fn complete(&mut self, is_complete: impl Fn(Millis) -> bool) -> Chunk {
         let count = self.pending.iter().take_while(|(transaction, _)| is_complete(transaction.occurred_at)).count();
         let done: Vec<_> = self.pending.drain(..count).collect();
-        let mut rows = Rows::new(self.offline.plan.width());
+        let mut rows = self.rows();
         self.history.read(&events(&done), &self.offline.plan, &mut rows);
         Chunk { transactions: done.into_iter().map(|(transaction, _)| transaction).collect(), rows }
     }

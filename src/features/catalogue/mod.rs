@@ -17,8 +17,8 @@ use crate::base::money::Currency;
 use entry::Entry;
 pub use kind::{Aggregate, Kind, Unit, WALK};
 pub use page::fill;
-pub(super) use plan::Expression;
 pub use plan::Plan;
+pub(super) use plan::{Expression, Slot};
 pub(super) use reads::{Column, Distance, EntityReads, FraudRead, Part, PartKind, Read, Statistic, Walk};
 
 /// The shipped catalogue's text.

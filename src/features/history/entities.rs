@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use super::block::Moment;
 use super::labels::Verdict;
 use super::profile::{Keep, Own, Profile};
-use super::reading::{self, AsOf};
+use super::reading::{self, AsOf, Found};
 use super::values::{ABSENT, Value};
 use crate::base::hash::HashKey;
 use crate::features::Event;
@@ -28,6 +28,7 @@ pub(super) struct Entities {
     newest: i64,
     since_sweep: u32,
     swept: usize,
+    found: Found,
 }
 
 impl Entities {
@@ -47,6 +48,7 @@ impl Entities {
             newest: i64::MIN,
             since_sweep: 0,
             swept: 0,
+            found: Found::default(),
         }
     }
 
@@ -60,6 +62,7 @@ impl Entities {
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
+        let mut found = std::mem::take(&mut self.found);
         for event in events {
             let Some(id) = event.transaction.entity(&self.field).map(|id| key.entity(id)) else {
                 absent(reads, out, known);
@@ -70,9 +73,11 @@ impl Entities {
             let place = self.place(id);
             let own = self.insert(place, event, values);
             if let (Some(reads), Some(profile)) = (reads, self.profiles.get(place)) {
-                known.push(read(profile, reads, event, own, values, out));
+                let as_of = as_of(event, own, values);
+                known.push(read(profile, reads, as_of, &mut found, out));
             }
         }
+        self.found = found;
     }
 
     /// Reads as of each event without inserting any.
@@ -85,6 +90,7 @@ impl Entities {
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
+        let mut found = Found::default();
         for event in events {
             let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
             let Some(profile) = id.and_then(|id| self.find(id)) else {
@@ -93,7 +99,7 @@ impl Entities {
             };
             let values = self.hashed(key, event, &mut values);
             let own = profile.find(event.transaction.occurred_at.0, &event.transaction.transaction_id);
-            known.push(read(profile, reads, event, own, values, out));
+            known.push(read(profile, reads, as_of(event, own, values), &mut found, out));
         }
     }
 
@@ -199,19 +205,14 @@ impl Entities {
     }
 }
 
-fn read(
-    profile: &Profile,
-    reads: &EntityReads,
-    event: &Event<'_>,
-    own: Own,
-    values: &[Value],
-    out: &mut Vec<f64>,
-) -> Known {
-    let at = event.transaction.occurred_at.0;
-    let before = if own.present { profile.step_back(own.place) } else { own.place };
+fn as_of<'a>(event: &Event<'_>, own: Own, values: &'a [Value]) -> AsOf<'a> {
+    AsOf { at: event.transaction.occurred_at.0, own, values, amount: event.base.minor.max(0).cast_unsigned() }
+}
+
+fn read(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, found: &mut Found, out: &mut Vec<f64>) -> Known {
+    let before = if as_of.own.present { profile.step_back(as_of.own.place) } else { as_of.own.place };
     let new = profile.time_before(before).is_none();
-    let amount = event.base.minor.max(0).cast_unsigned();
-    Known { approximate: reading::read(profile, reads, AsOf { at, own, values, amount }, out), new }
+    Known { approximate: reading::read(profile, reads, as_of, found, out), new }
 }
 
 fn absent(reads: Option<&EntityReads>, out: &mut Vec<f64>, known: &mut Vec<Known>) {

@@ -31,13 +31,6 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    const NONE: Self = Self {
-        at: 0,
-        place: Place { block: 0, index: 0 },
-        totals: Totals { count: 0, sum: 0, squares: 0 },
-        tiled: false,
-    };
-
     /// Events between `left` and this edge.
     pub(super) const fn count_after(&self, left: &Self) -> u32 {
         match self.totals.count.wrapping_sub(left.totals.count) {
@@ -48,47 +41,36 @@ impl Edge {
     }
 }
 
-/// What was found of one entity before its reads are put together. Room enough for any catalogue that is likely; more
-/// is taken from the heap.
-struct Found<const N: usize, T> {
-    stack: [T; N],
-    heap: Vec<T>,
-}
-
-impl<const N: usize, T: Copy> Found<N, T> {
-    const fn new(empty: T) -> Self {
-        Self { stack: [empty; N], heap: Vec::new() }
-    }
-
-    fn slots(&mut self, wanted: usize, empty: T) -> &mut [T] {
-        if wanted <= N {
-            return self.stack.get_mut(..wanted).unwrap_or_default();
-        }
-        self.heap.resize(wanted, empty);
-        &mut self.heap
-    }
+/// What is found of one entity before its reads are put together; kept from one event to the next for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    edges: Vec<Edge>,
+    walked: Vec<Option<f64>>,
+    frauds: Vec<Frauds>,
 }
 
 /// Reads `reads` of `profile` into `out`, a value each; says whether an edge was approximate.
-pub(super) fn read(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, out: &mut Vec<f64>) -> bool {
-    let mut found = Found::<20, Edge>::new(Edge::NONE);
-    let edges = found.slots(reads.edges.len(), Edge::NONE);
+pub(super) fn read(
+    profile: &Profile,
+    reads: &EntityReads,
+    as_of: AsOf<'_>,
+    found: &mut Found,
+    out: &mut Vec<f64>,
+) -> bool {
+    let Found { edges, walked, frauds } = found;
     let approximate = find(profile, reads, as_of, edges);
     let edges: &[Edge] = edges;
-
-    let mut walked = Found::<24, Option<f64>>::new(None);
-    let walked = walked.slots(reads.parts, None);
+    walked.clear();
+    walked.resize(reads.parts, None);
     for one in &reads.walks {
         walk(profile, one, as_of, edges, walked);
     }
-    let mut frauds = Found::<12, Frauds>::new(Frauds::NONE);
-    let frauds = frauds.slots(reads.frauds.len(), Frauds::NONE);
+    frauds.clear();
+    for (left, right) in &reads.frauds {
+        let (left, right) = (edges.get(*left), edges.get(*right));
+        frauds.push(left.zip(right).map_or(Frauds::NONE, |(left, right)| Frauds::of(left.at, right.at)));
+    }
     if let Some(labels) = &profile.labels {
-        for (slot, (left, right)) in frauds.iter_mut().zip(&reads.frauds) {
-            if let (Some(left), Some(right)) = (edges.get(*left), edges.get(*right)) {
-                *slot = Frauds::of(left.at, right.at);
-            }
-        }
         labels.frauds(frauds, as_of.at);
     }
     for read in &reads.reads {
@@ -108,10 +90,11 @@ pub(super) fn read(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, out:
 }
 
 /// Finds every edge, each from the one before it; says whether one falls among tiles.
-fn find(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, edges: &mut [Edge]) -> bool {
+fn find(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, edges: &mut Vec<Edge>) -> bool {
+    edges.clear();
     let mut approximate = false;
     let mut earlier = None;
-    for (index, distance) in reads.edges.iter().enumerate() {
+    for distance in &reads.edges {
         let (at, place) = match distance.last {
             None if distance.back == 0 => (as_of.at, as_of.own.place),
             None => {
@@ -121,17 +104,18 @@ fn find(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, edges: &mut [Ed
             Some((last, delay)) => {
                 let known = |back| reads.edges.iter().position(|known| *known == Distance { back, last: None });
                 let edge = |back| known(back).and_then(|index| edges.get(index));
-                let (Some(left), Some(right)) = (edge(distance.back), edge(delay)) else { continue };
-                narrowed(profile, left, right, last)
+                // Edges by time alone come first, so both are known.
+                match (edge(distance.back), edge(delay)) {
+                    (Some(left), Some(right)) => narrowed(profile, left, right, last),
+                    _ => (as_of.at, as_of.own.place),
+                }
             }
         };
         let totals = profile.totals_from(earlier, place, reads.money, reads.squares);
         earlier = Some((place, totals));
         let edge = edge_at(profile, at, place, totals);
         approximate |= edge.tiled;
-        if let Some(slot) = edges.get_mut(index) {
-            *slot = edge;
-        }
+        edges.push(edge);
     }
     approximate
 }
