@@ -1,0 +1,332 @@
+//! Named columns of a file as values in memory: what a command needs that judges rows and scores none.
+//!
+//! Only the columns asked for are loaded. A column that the file does not have is absent, not an error; a cell that is
+//! not of its kind is one, and names its row. An empty cell is a null.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+use compact_str::CompactString;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{FileError, Format, io};
+use crate::base::clock::Millis;
+use crate::transaction::RawValue;
+use crate::transaction::arrow::Column;
+use crate::transaction::csv::ColumnError;
+
+/// What a column's cells are read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any number; text only where the format has no types (CSV).
+    Number,
+    /// A boolean, or 0 and 1.
+    Flag,
+    /// A timestamp, RFC 3339 (without a zone: UTC), or integer milliseconds since 1970.
+    Time,
+    /// Text; numbers and booleans as they are written.
+    Text,
+}
+
+/// A column's cells; `None` is a null.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Numbers. `single` says that the file has them as 32-bit floats.
+    Number {
+        /// The cells.
+        cells: Vec<Option<f64>>,
+        /// Every one of them was a 32-bit float.
+        single: bool,
+    },
+    /// Truth values.
+    Flag(Vec<Option<bool>>),
+    /// Moments.
+    Time(Vec<Option<Millis>>),
+    /// Text.
+    Text(Vec<Option<CompactString>>),
+}
+
+/// Columns of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    path: PathBuf,
+    rows: usize,
+    /// Names of all columns, also of those that were not asked for; of NDJSON the keys of every object.
+    names: Vec<String>,
+    columns: Vec<(String, Kind, Values)>,
+    /// Lines of an NDJSON file that are rows, where blank ones lie between.
+    lines: Option<Vec<u64>>,
+}
+
+impl Table {
+    /// Reads the columns of these names that the file has.
+    ///
+    /// # Errors
+    /// When the file cannot be read, two columns have one name, or a cell is not of its column's kind.
+    pub fn read(path: &Path, wanted: &[(&str, Kind)]) -> Result<Self, FileError> {
+        let format = Format::of(path)?;
+        let file = File::open(path).map_err(io(path))?;
+        let columns = wanted.iter().map(|(name, kind)| ((*name).to_owned(), *kind, Values::new(*kind))).collect();
+        let path = path.to_owned();
+        let mut table = Self { path, rows: 0, names: Vec::new(), columns, lines: None };
+        match format {
+            Format::Parquet => table.read_parquet(file)?,
+            Format::Csv => table.read_csv(file)?,
+            Format::Ndjson => table.read_ndjson(file)?,
+        }
+        let names = &table.names;
+        table.columns.retain(|(name, ..)| names.contains(name));
+        Ok(table)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A column that was asked for as this kind; `None` where the file has none of this name.
+    #[must_use]
+    pub fn column(&self, name: &str, kind: Kind) -> Option<&Values> {
+        self.columns.iter().find(|(own, as_kind, _)| own == name && *as_kind == kind).map(|(.., values)| values)
+    }
+
+    /// The error that there is no such column.
+    #[must_use]
+    pub fn no_column(&self, name: &str) -> FileError {
+        FileError::NoColumn { path: self.path.clone(), column: name.to_owned(), there: self.names.clone() }
+    }
+
+    /// The error about a cell; `row` counts from 0.
+    #[must_use]
+    pub fn cell_error(&self, row: usize, column: &str, rule: impl Into<String>) -> FileError {
+        FileError::Cell {
+            path: self.path.clone(),
+            row: self.row_number(row),
+            column: column.to_owned(),
+            rule: rule.into(),
+        }
+    }
+
+    /// How a person counts the row with this index: from 1; in NDJSON the line.
+    #[must_use]
+    pub fn row_number(&self, row: usize) -> u64 {
+        let line = self.lines.as_ref().and_then(|lines| lines.get(row)).copied();
+        line.unwrap_or(row as u64 + 1)
+    }
+
+    fn read_parquet(&mut self, file: File) -> Result<(), FileError> {
+        let path = self.path.clone();
+        let parquet = |source| FileError::Parquet { path: path.clone(), source };
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
+        self.names = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        self.check_names()?;
+        let wanted = |name: &String| self.columns.iter().any(|(own, ..)| own == name);
+        let places = self.names.iter().enumerate().filter(|(_, name)| wanted(name)).map(|(place, _)| place);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), places.collect::<Vec<_>>());
+        for batch in builder.with_projection(mask).with_batch_size(8_192).build().map_err(parquet)? {
+            let batch = batch.map_err(|source| FileError::Table { path: path.clone(), source })?;
+            self.take(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), FileError> {
+        let (path, begun) = (self.path.clone(), self.rows as u64);
+        for (name, _, values) in &mut self.columns {
+            let Some(array) = batch.column_by_name(name) else { continue };
+            if let (DataType::Float32, Values::Number { cells, .. }) = (array.data_type(), &mut *values) {
+                // As they are: the connector's reader gives the digits that were written instead.
+                cells.extend(array.as_primitive::<Float32Type>().iter().map(|cell| cell.map(f64::from)));
+                continue;
+            }
+            let column = Column::find(name, array.as_ref(), "");
+            let column = column.map_err(|source| FileError::Columns { path: path.clone(), source })?;
+            for row in 0..array.len() {
+                let raw = column.as_ref().map_or(RawValue::Null, |column| column.value(row));
+                values.push(&raw).map_err(|rule| FileError::Cell {
+                    path: path.clone(),
+                    row: begun + row as u64 + 1,
+                    column: name.clone(),
+                    rule: rule.to_owned(),
+                })?;
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    fn read_csv(&mut self, file: File) -> Result<(), FileError> {
+        let path = self.path.clone();
+        let broken = |error| io(&path)(std::io::Error::other(error));
+        let mut reader = csv::ReaderBuilder::new().from_reader(file);
+        self.names = reader.headers().map_err(broken)?.iter().map(|name| name.trim().to_owned()).collect();
+        self.check_names()?;
+        let places: Vec<Option<usize>> =
+            self.columns.iter().map(|(wanted, ..)| self.names.iter().position(|name| name == wanted)).collect();
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record).map_err(broken)? {
+            let cell = |place: &Option<usize>| match place.and_then(|place| record.get(place)) {
+                None => RawValue::Absent,
+                Some("") => RawValue::Null,
+                Some(text) => RawValue::Cell(Cow::Borrowed(text)),
+            };
+            self.push_row(places.iter().map(cell))?;
+        }
+        Ok(())
+    }
+
+    fn read_ndjson(&mut self, file: File) -> Result<(), FileError> {
+        let path = self.path.clone();
+        let mut names: HashSet<String> = HashSet::new();
+        for (number, line) in (1_u64..).zip(BufReader::with_capacity(1 << 20, file).lines()) {
+            let line = line.map_err(io(&path))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line)
+                .map_err(|error| io(&path)(std::io::Error::other(format!("line {number}: no JSON object: {error}"))))?;
+            for name in object.keys() {
+                if !names.contains(name) {
+                    names.insert(name.clone());
+                    self.names.push(name.clone());
+                }
+            }
+            self.lines.get_or_insert_default().push(number);
+            let cells: Vec<RawValue> = self.columns.iter().map(|(name, ..)| of_json(object.get(name))).collect();
+            self.push_row(cells.into_iter())?;
+        }
+        Ok(())
+    }
+
+    fn push_row<'a>(&mut self, cells: impl Iterator<Item = RawValue<'a>>) -> Result<(), FileError> {
+        let mut fault = None;
+        for ((name, _, values), raw) in self.columns.iter_mut().zip(cells) {
+            if let (Err(rule), None) = (values.push(&raw), &fault) {
+                fault = Some((name.clone(), rule));
+            }
+        }
+        if let Some((column, rule)) = fault {
+            return Err(self.cell_error(self.rows, &column, rule));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), FileError> {
+        let mut seen = HashSet::new();
+        let twice = self.names.iter().find(|name| !seen.insert(name.as_str()));
+        twice.map_or(Ok(()), |name| {
+            Err(FileError::Columns { path: self.path.clone(), source: ColumnError::Duplicate(name.clone()) })
+        })
+    }
+}
+
+fn of_json(value: Option<&serde_json::Value>) -> RawValue<'_> {
+    use serde_json::Value;
+    match value {
+        None => RawValue::Absent,
+        Some(Value::Null) => RawValue::Null,
+        Some(Value::Bool(value)) => RawValue::Bool(*value),
+        Some(Value::Number(number)) => match (number.as_i64(), number.as_u64()) {
+            (Some(value), _) => RawValue::Int(value),
+            (None, Some(value)) => RawValue::Large(value),
+            (None, None) => RawValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Some(Value::String(text)) => RawValue::Text(Cow::Borrowed(text)),
+        Some(Value::Array(_) | Value::Object(_)) => RawValue::Composite,
+    }
+}
+
+impl Values {
+    const fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Number => Self::Number { cells: Vec::new(), single: true },
+            Kind::Flag => Self::Flag(Vec::new()),
+            Kind::Time => Self::Time(Vec::new()),
+            Kind::Text => Self::Text(Vec::new()),
+        }
+    }
+
+    /// Appends a cell. What is wrong is said without the cell's content, which may be personal.
+    fn push(&mut self, raw: &RawValue<'_>) -> Result<(), &'static str> {
+        let null = raw.is_empty();
+        match self {
+            Self::Number { cells, single } => {
+                *single = false;
+                cells.push(if null { None } else { Some(number(raw).ok_or("it is no number")?) });
+            }
+            Self::Flag(cells) => {
+                cells.push(if null { None } else { Some(flag(raw).ok_or("it is neither true, false, 1 nor 0")?) });
+            }
+            Self::Time(cells) => {
+                let rule = "it is no time: a timestamp, RFC 3339, or integer milliseconds since 1970";
+                cells.push(if null { None } else { Some(time(raw).ok_or(rule)?) });
+            }
+            Self::Text(cells) => {
+                cells.push(if null { None } else { Some(text(raw).ok_or("it is no text")?) });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what a 64-bit float holds of it")]
+fn number(raw: &RawValue<'_>) -> Option<f64> {
+    match raw {
+        RawValue::Int(value) => Some(*value as f64),
+        RawValue::Large(value) => Some(*value as f64),
+        RawValue::Float(value) => Some(*value),
+        RawValue::Cell(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn flag(raw: &RawValue<'_>) -> Option<bool> {
+    match raw {
+        RawValue::Bool(value) => Some(*value),
+        RawValue::Cell(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        RawValue::Cell(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => match number(raw)? {
+            0.0 => Some(false),
+            1.0 => Some(true),
+            _ => None,
+        },
+    }
+}
+
+fn time(raw: &RawValue<'_>) -> Option<Millis> {
+    match raw {
+        RawValue::Int(value) | RawValue::Time(value) => Some(Millis(*value)),
+        RawValue::Cell(text) if text.parse::<i64>().is_ok() => text.parse().ok().map(Millis),
+        RawValue::Text(text) | RawValue::Cell(text) => {
+            Millis::parse_rfc3339(text).or_else(|| Millis::parse_rfc3339(&format!("{text}Z")))
+        }
+        _ => None,
+    }
+}
+
+fn text(raw: &RawValue<'_>) -> Option<CompactString> {
+    match raw {
+        // A whole number that became a float on the way, as pandas does to a column with nulls.
+        RawValue::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
+            Some(CompactString::from(format!("{value:.0}")))
+        }
+        RawValue::Absent | RawValue::Null | RawValue::Composite => None,
+        _ => raw.text().map(CompactString::from),
+    }
+}
