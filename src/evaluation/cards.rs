@@ -75,11 +75,7 @@ pub(super) fn card_days(sample: &Sample) -> Option<Vec<CardDay>> {
 
 /// Each day's precision. `unknown` is how many copies of each customer's card are not found yet: 1 each, or what a
 /// resampling drew; copies of a card stand side by side and are found one by one.
-pub(super) fn by_day<'a>(
-    days: &'a [CardDay],
-    k: u32,
-    unknown: &'a mut [u32],
-) -> impl Iterator<Item = f64> + use<'a> {
+pub(super) fn by_day<'a>(days: &'a [CardDay], k: u32, unknown: &'a mut [u32]) -> impl Iterator<Item = f64> + use<'a> {
     days.iter().map(move |day| {
         let (mut places, mut found) = (k, 0);
         for card in &day.cards {

@@ -23,10 +23,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use serde::Serialize;
 
-use alerts::{Known, at_alerts, at_threshold};
 pub use alerts::{AtAlerts, AtThreshold, Caught};
-use cards::card_precision;
+use alerts::{Known, at_alerts, at_threshold};
 pub use cards::CardPrecision;
+use cards::card_precision;
 pub use comparison::{Comparison, Difference, Differences, FoldDifferences, Resampling, Unit, compare};
 pub use cost::{Cost, CostPoint};
 use curve::thin;
@@ -112,9 +112,10 @@ pub fn evaluate(sample: &Sample, options: &Options) -> Evaluation {
     let k = options.card_precision_k.get();
     let alerts = at_alerts(&ranking, &options.alerts_a_day, known);
     let folds = sample.folds.is_some().then(|| folds::folds(sample, k, &options.alerts_a_day));
-    let cost = options.review_cost.zip(sample.amounts.as_ref()).map(|(review, amounts)| {
-        cost::cost(&ranking, review, amounts.per_major, known.days, options.curve_points)
-    });
+    let cost = options
+        .review_cost
+        .zip(sample.amounts.as_ref())
+        .map(|(review, amounts)| cost::cost(&ranking, review, amounts.per_major, known.days, options.curve_points));
     let day = |pick: fn(&[i64]) -> Option<&i64>| days.as_deref().and_then(pick).map(|day| date(*day));
     Evaluation {
         rows: ranking.total.rows,

@@ -32,9 +32,8 @@ pub(super) fn ranked(sample: &Sample) -> Vec<Judged> {
     let amounts = amounts.iter().copied().chain(std::iter::repeat(0.0));
     let rows = (0_u32..).zip(&sample.scores).zip(&sample.frauds).zip(amounts);
     // Adding zero makes -0 a 0: they are tied, and `total_cmp` tells them apart.
-    let mut rows: Vec<Judged> = rows
-        .map(|(((row, score), fraud), amount)| Judged { score: score + 0.0, amount, row, fraud: *fraud })
-        .collect();
+    let mut rows: Vec<Judged> =
+        rows.map(|(((row, score), fraud), amount)| Judged { score: score + 0.0, amount, row, fraud: *fraud }).collect();
     rows.sort_unstable_by(Judged::order);
     rows
 }

@@ -63,9 +63,9 @@ pub enum Fault {
         /// What is not there.
         missing: &'static str,
     },
-    /// Every replicate lacked frauds or legitimate rows somewhere.
-    #[error("no replicate had a fraud and a legitimate row: too few frauds or units to draw from")]
-    NoReplicate,
+    /// A figure that is always there is not: a fault of the program.
+    #[error("a figure is missing; this is a fault of the program")]
+    NoFigure,
 }
 
 /// A column of names as numbers: which of `names` each row has.
@@ -269,9 +269,7 @@ pub(super) fn check_length(column: &'static str, found: usize, rows: usize) -> R
 pub(super) fn check_scores(scores: &[f64]) -> Result<(), Fault> {
     // Not a number is in no range.
     let wrong = scores.iter().position(|score| !(0.0..=1.0).contains(score));
-    wrong.map_or(Ok(()), |at| {
-        Err(Fault::Score { row: at + 1, score: scores.get(at).copied().unwrap_or(f64::NAN) })
-    })
+    wrong.map_or(Ok(()), |at| Err(Fault::Score { row: at + 1, score: scores.get(at).copied().unwrap_or(f64::NAN) }))
 }
 
 fn check_groups(column: &'static str, groups: &Groups, rows: usize) -> Result<(), Fault> {

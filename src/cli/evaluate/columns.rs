@@ -72,7 +72,9 @@ impl Columns {
         match (&self.amount, &self.amount_minor) {
             (Some(name), _) => vec![(name, false, true)],
             (None, Some(name)) => vec![(name, true, true)],
-            (None, None) => vec![("base_amount_minor", true, false), ("amount_minor", true, false), ("amount", false, false)],
+            (None, None) => {
+                vec![("base_amount_minor", true, false), ("amount_minor", true, false), ("amount", false, false)]
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::report::{count, four, line, notes, table};
+use super::report::{count, dash, four, line, notes, table};
 use crate::evaluation::{Comparison, Difference, Differences, Unit};
 
 /// A comparison with the names of what was compared.
@@ -77,8 +77,8 @@ fn row(name: &str, difference: &Difference) -> Vec<String> {
         four(difference.a),
         four(difference.b),
         signed(difference.difference),
-        signed(difference.low),
-        signed(difference.high),
+        difference.low.map_or_else(dash, signed),
+        difference.high.map_or_else(dash, signed),
         verdict,
     ]
 }

@@ -154,7 +154,10 @@ impl Evaluate {
             Some(UnitName::Row) => Unit::Row,
             None if sample.has_customers() => Unit::Customer,
             None => {
-                notes.push("rows are drawn one by one, as there are no customers: too narrow where rows of one card are alike".to_owned());
+                notes.push(
+                    "rows are drawn one by one, as there are no customers: too narrow where rows of one card are alike"
+                        .to_owned(),
+                );
                 Unit::Row
             }
         };
@@ -166,6 +169,11 @@ impl Evaluate {
             card_precision_k: self.figures.card_precision_k,
         };
         let comparison = compare(&sample, &scores, &resampling)?;
+        if comparison.all.card_precision.is_none() {
+            let why =
+                if unit == Unit::Row { "rows are drawn (--unit customer or day)" } else { "needs times and customers" };
+            notes.push(format!("card precision: {why}"));
+        }
         let [a, b] = [a, b].map(|path| path.display().to_string());
         let named = differences::Named { a, b, difference: "B - A", comparison: &comparison, notes };
         self.answer(&named, || differences::report(&named))

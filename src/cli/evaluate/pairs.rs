@@ -60,8 +60,7 @@ pub(super) fn pair(a: &mut Rows, b: &Path, columns: &Columns, intersect: bool) -
         }
         notes.push(format!("{told}: left out"));
     }
-    let (kept, rows): (Vec<usize>, Vec<usize>) =
-        a.kept().iter().filter_map(|row| Some((*row, in_b(row)?))).unzip();
+    let (kept, rows): (Vec<usize>, Vec<usize>) = a.kept().iter().filter_map(|row| Some((*row, in_b(row)?))).unzip();
     if kept.is_empty() {
         bail!("no transaction is in both files: is {:?} the same id in both?", columns.id);
     }
@@ -69,7 +68,8 @@ pub(super) fn pair(a: &mut Rows, b: &Path, columns: &Columns, intersect: bool) -
     let scores = scores_of(&b, &columns.score, &rows)?;
     if let Some(Values::Flag(labels)) = b.column(&columns.label, Kind::Flag) {
         let label = |row: &usize| labels.get(*row).copied().flatten();
-        let differs = a.frauds(columns)?.iter().zip(&rows).find(|(own, row)| label(row) != Some(**own)).map(|(_, row)| *row);
+        let differs =
+            a.frauds(columns)?.iter().zip(&rows).find(|(own, row)| label(row) != Some(**own)).map(|(_, row)| *row);
         if let Some(row) = differs {
             return Err(b.cell_error(row, &columns.label, "its label is not that of A").into());
         }

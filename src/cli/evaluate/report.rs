@@ -31,14 +31,19 @@ pub(super) fn report(name: &str, all: &Evaluation) -> String {
     figure(&mut text, "expected calibration error", all.calibration.expected_error);
     let head = ["scores above", "up to", "rows", "mean score", "fraud rate"];
     let bins = all.calibration.bins.iter();
-    let bins = bins.map(|bin| vec![six(bin.from), six(bin.to), count(bin.rows), six(bin.mean_score), six(bin.fraud_rate)]);
+    let bins =
+        bins.map(|bin| vec![six(bin.from), six(bin.to), count(bin.rows), six(bin.mean_score), six(bin.fraud_rate)]);
     table(&mut text, &head, bins.collect());
     alerts(&mut text, all);
     if let Some(at) = &all.at_threshold {
         line(&mut text, "\nAt the threshold");
         let mut row = vec![six(at.threshold), count(at.flagged), a_day(at)];
         row.extend(caught(&at.caught));
-        table(&mut text, &["threshold", "flagged", "a day", "precision", "recall", "false positives", "amount recall"], vec![row]);
+        table(
+            &mut text,
+            &["threshold", "flagged", "a day", "precision", "recall", "false positives", "amount recall"],
+            vec![row],
+        );
     }
     if let Some(of_cost) = &all.cost {
         cost(&mut text, of_cost);
@@ -66,7 +71,8 @@ pub(super) fn table(text: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let all: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = all.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| all.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
+    let width =
+        |column: usize| all.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     for row in &all {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("  {cell:>width$}"));
@@ -114,9 +120,18 @@ fn cost(text: &mut String, cost: &Cost) {
     line(text, &format!("\nCost (a review {:.2}, a missed fraud its amount)", cost.review));
     let row = |name: &str, point: &CostPoint| {
         let threshold = point.threshold.map_or_else(|| "none".to_owned(), six);
-        vec![name.to_owned(), threshold, point.alerts_a_day.map_or_else(dash, |day| format!("{day:.1}")), format!("{:.2}", point.cost)]
+        vec![
+            name.to_owned(),
+            threshold,
+            point.alerts_a_day.map_or_else(dash, |day| format!("{day:.1}")),
+            format!("{:.2}", point.cost),
+        ]
     };
-    let ends = [("nothing flagged", cost.points.first()), ("cheapest", Some(&cost.best)), ("everything flagged", cost.points.last())];
+    let ends = [
+        ("nothing flagged", cost.points.first()),
+        ("cheapest", Some(&cost.best)),
+        ("everything flagged", cost.points.last()),
+    ];
     let rows = ends.into_iter().filter_map(|(name, point)| Some(row(name, point?)));
     table(text, &["", "threshold", "alerts a day", "cost"], rows.collect());
 }
@@ -178,7 +193,8 @@ fn six(value: f64) -> String {
     format!("{value:.6}")
 }
 
-fn dash() -> String {
+/// What stands where there is no figure.
+pub(super) fn dash() -> String {
     "–".to_owned()
 }
 
@@ -193,7 +209,10 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        assert_eq!([0, 12, 999, 1_000, 67_240, 1_234_567].map(count), ["0", "12", "999", "1 000", "67 240", "1 234 567"]);
+        assert_eq!(
+            [0, 12, 999, 1_000, 67_240, 1_234_567].map(count),
+            ["0", "12", "999", "1 000", "67 240", "1 234 567"]
+        );
     }
 
     #[test]

@@ -45,8 +45,7 @@ impl Rows {
         if scores.column(&columns.score, Kind::Number).is_none() {
             return Err(scores.no_column(&columns.score)).context("scores (--score names their column)");
         }
-        let single =
-            matches!(scores.column(&columns.score, Kind::Number), Some(Values::Number { single: true, .. }));
+        let single = matches!(scores.column(&columns.score, Kind::Number), Some(Values::Number { single: true, .. }));
         let labels = match labels {
             Some(labels) => {
                 let at = described(&scores, &labels, &columns.id)?;

@@ -12,7 +12,6 @@
 
 mod draw;
 mod replicate;
-mod row_cards;
 mod scope;
 
 use std::num::NonZeroU32;
@@ -21,7 +20,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::sample::{Fault, Sample, check_length, check_scores};
-use replicate::{FIGURES, Triple};
+use replicate::Triple;
 use scope::{Scope, Units};
 
 /// What is drawn.
@@ -32,7 +31,8 @@ pub enum Unit {
     Customer,
     /// Days, with all their rows. Card precision is drawn as the days' own figures.
     Day,
-    /// Rows. Too narrow where rows of one card are alike.
+    /// Rows. Too narrow where rows of one card are alike. Card precision has no interval then: half-drawn cards would be
+    /// other cards.
     Row,
 }
 
@@ -99,7 +99,7 @@ pub struct Differences {
     pub roc_auc: Difference,
     /// Average precision.
     pub average_precision: Difference,
-    /// Card precision at k; null without times or customers.
+    /// Card precision at k; null without times or customers, and where rows are drawn.
     pub card_precision: Option<Difference>,
 }
 
@@ -112,11 +112,11 @@ pub struct Difference {
     pub b: f64,
     /// B - A.
     pub difference: f64,
-    /// Lower end of the interval of B - A.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// Replicates that had no fraud or no legitimate row somewhere, so no figure: the interval is of the others.
+    /// Lower end of the interval of B - A; null when more than one draw in twenty has no figure.
+    pub low: Option<f64>,
+    /// Upper end; null with the lower one.
+    pub high: Option<f64>,
+    /// Draws that had no fraud or no legitimate row somewhere, so no figure: the interval is of the others.
     pub undefined: u32,
 }
 
@@ -124,12 +124,11 @@ impl Difference {
     /// What the interval says.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
-        if self.low > 0.0 {
-            "above 0: B is better"
-        } else if self.high < 0.0 {
-            "below 0: A is better"
-        } else {
-            "holds 0: no difference shown"
+        match (self.low, self.high) {
+            (Some(low), _) if low > 0.0 => "above 0: B is better",
+            (_, Some(high)) if high < 0.0 => "below 0: A is better",
+            (Some(_), Some(_)) => "holds 0: no difference shown",
+            _ => "not made: too few frauds or units to draw from",
         }
     }
 }
@@ -137,7 +136,7 @@ impl Difference {
 /// Compares the scores of `a` with `b`, other scores of the same rows.
 ///
 /// # Errors
-/// Scores of another number or outside 0..=1; a unit whose column is not there; a figure that no replicate has.
+/// Scores of another number or outside 0..=1; a unit whose column is not there.
 pub fn compare(a: &Sample, b: &[f64], resampling: &Resampling) -> Result<Comparison, Fault> {
     check_length("B", b.len(), a.len())?;
     check_scores(b)?;
@@ -168,10 +167,11 @@ pub fn compare(a: &Sample, b: &[f64], resampling: &Resampling) -> Result<Compari
 
     let summed = |place: usize, estimate: [Triple; 2]| -> Result<Differences, Fault> {
         let figure = |figure: usize| difference(estimate, figure, place, &replicates, resampling.confidence);
+        // Every scope has both classes, so the estimates of the first two are there.
         Ok(Differences {
-            roc_auc: figure(0)?.ok_or(Fault::NoReplicate)?,
-            average_precision: figure(1)?.ok_or(Fault::NoReplicate)?,
-            card_precision: figure(2)?,
+            roc_auc: figure(0).ok_or(Fault::NoFigure)?,
+            average_precision: figure(1).ok_or(Fault::NoFigure)?,
+            card_precision: figure(2),
         })
     };
     // Places: all rows, each fold, then the mean over the folds.
@@ -234,29 +234,29 @@ fn difference(
     place: usize,
     replicates: &[Vec<Triple>],
     confidence: f64,
-) -> Result<Option<Difference>, Fault> {
-    debug_assert!(figure < FIGURES);
+) -> Option<Difference> {
     let of = |triple: &Triple| triple.get(figure).copied().flatten();
-    let Some((a, b)) = of(&a).zip(of(&b)) else { return Ok(None) };
+    let (a, b) = of(&a).zip(of(&b))?;
     let drawn = replicates.iter().map(|places| places.get(place).and_then(of));
     let mut drawn: Vec<f64> = drawn.flatten().collect();
-    if drawn.is_empty() {
-        return Err(Fault::NoReplicate);
-    }
     drawn.sort_unstable_by(f64::total_cmp);
     let undefined = u32::try_from(replicates.len() - drawn.len()).unwrap_or(u32::MAX);
     let tail = (1.0 - confidence) / 2.0;
-    let (low, high) = (quantile(&drawn, tail), quantile(&drawn, 1.0 - tail));
-    Ok(Some(Difference { a, b, difference: b - a, low, high, undefined }))
+    let enough = drawn.len() * UNDEFINED_AT_MOST >= replicates.len() * (UNDEFINED_AT_MOST - 1);
+    let end = |share: f64| quantile(&drawn, share).filter(|_| enough);
+    Some(Difference { a, b, difference: b - a, low: end(tail), high: end(1.0 - tail), undefined })
 }
+
+/// One draw in this many may have no figure: more, and the others say little of it.
+const UNDEFINED_AT_MOST: usize = 20;
 
 /// Quantile `share` of ascending values, interpolated linearly (Hyndman and Fan 1996, type 7; numpy's default).
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-fn quantile(ascending: &[f64], share: f64) -> f64 {
+fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
     let place = share * ascending.len().saturating_sub(1) as f64;
-    let at = |index: f64| ascending.get(index as usize).or(ascending.last()).copied().unwrap_or(f64::NAN);
-    let (below, above) = (at(place.floor()), at(place.ceil()));
-    below + (above - below) * (place - place.floor())
+    let at = |index: f64| ascending.get(index as usize).or(ascending.last()).copied();
+    let (below, above) = (at(place.floor())?, at(place.ceil())?);
+    Some(below + (above - below) * (place - place.floor()))
 }
 
 #[cfg(test)]

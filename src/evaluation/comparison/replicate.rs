@@ -3,10 +3,8 @@
 use crate::evaluation::ranking::ranked;
 use crate::evaluation::sample::{Sample, real};
 
-/// ROC AUC, average precision, card precision.
-pub(super) const FIGURES: usize = 3;
-/// One of each; `None` where there is no such figure.
-pub(super) type Triple = [Option<f64>; FIGURES];
+/// ROC AUC, average precision, card precision; `None` where there is no such figure.
+pub(super) type Triple = [Option<f64>; 3];
 
 /// A row in 32 bits: its unit, whether it is a fraud, whether it is the last of its tie.
 #[derive(Debug, Clone, Copy)]

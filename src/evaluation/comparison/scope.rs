@@ -2,7 +2,6 @@
 
 use super::Unit;
 use super::replicate::{Triple, Weighted};
-use super::row_cards::RowCards;
 use crate::evaluation::cards::{self, CardDay, card_days};
 use crate::evaluation::sample::{Fault, Sample};
 
@@ -68,12 +67,10 @@ struct Side {
 
 #[derive(Debug)]
 enum Cards {
-    /// No times or no customers.
+    /// No times or no customers, or rows are drawn.
     Unknown,
     /// Customers are drawn: copies of a card.
     Copies(Vec<CardDay>),
-    /// Rows are drawn: a card is what was drawn of it.
-    Rows(RowCards),
     /// Days are drawn: each day's unit and own figure.
     Days(Vec<(u32, f64)>),
 }
@@ -103,7 +100,7 @@ impl Side {
     fn new(sample: &Sample, of_units: &[u32], units: &Units, k: u32) -> Self {
         let cards = match units.unit {
             Unit::Customer => card_days(sample).map(Cards::Copies),
-            Unit::Row => RowCards::new(sample, of_units).map(Cards::Rows),
+            Unit::Row => None,
             Unit::Day => card_days(sample).map(|days| {
                 let mut unknown = vec![1; units.customers];
                 let by_day = cards::by_day(&days, k, &mut unknown);
@@ -125,7 +122,6 @@ impl Side {
                 let by_day: Vec<f64> = cards::by_day(days, self.k, &mut weights.to_vec()).collect();
                 Some(cards::mean(&by_day))
             }
-            Cards::Rows(rows) => Some(rows.precision(weights, self.k)),
             Cards::Days(days) => {
                 let weight = |number: u32| f64::from(weights.get(number as usize).copied().unwrap_or_default());
                 let total: f64 = days.iter().map(|(number, _)| weight(*number)).sum();
