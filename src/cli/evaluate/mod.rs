@@ -6,6 +6,8 @@ mod differences;
 mod pairs;
 mod report;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -34,7 +36,7 @@ pub(super) struct Evaluate {
     file: Option<PathBuf>,
     /// Two files of scores of the same transactions: B - A with bootstrap intervals. Labels and all other columns are
     /// those of A, or of --labels.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "file")]
+    #[arg(long, num_args = 2, value_names = ["A", "B"])]
     compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     columns: Columns,

@@ -1,7 +1,7 @@
 //! A replicate against rows that really stand there twice; A against A; coverage of the interval.
 
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 
 use super::scope::{Scope, Units};
@@ -215,9 +215,8 @@ fn a_unit_needs_its_column() {
 #[test]
 fn quantiles_are_interpolated_as_numpy_does() {
     let values = [1.0, 2.0, 4.0, 8.0];
-    assert_eq!(
-        [0.0, 0.5, 0.9, 1.0].map(|share| quantile(&values, share)),
-        [Some(1.0), Some(3.0), Some(6.8), Some(8.0)]
-    );
+    for (share, want) in [(0.0, 1.0), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)] {
+        assert!(quantile(&values, share).is_some_and(|got| (got - want).abs() < 1e-12), "{share}");
+    }
     assert_eq!(quantile(&[], 0.5), None);
 }

@@ -330,3 +330,55 @@ fn text(raw: &RawValue<'_>) -> Option<CompactString> {
         _ => raw.text().map(CompactString::from),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, content: &str, wanted: &[(&str, Kind)]) -> Result<Table, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Table::read(&path, wanted).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cells_are_read_as_what_is_asked_for() {
+        let wanted =
+            [("n", Kind::Number), ("f", Kind::Flag), ("t", Kind::Time), ("s", Kind::Text), ("absent", Kind::Text)];
+        let csv = "n,f,t,s\n1.5,1,1970-01-01T00:00:01Z,x\n,,,\n2,False,1970-01-01 00:00:02,7\n3,true,3000,\"a,b\"\n";
+        let json = r#"{"n":1.5,"f":1,"t":"1970-01-01T00:00:01Z","s":"x"}
+            {"n":null}
+            {"n":2,"f":false,"t":"1970-01-01T00:00:02Z","s":7.0}
+            {"n":3,"f":true,"t":3000,"s":"a,b"}"#;
+        for table in [read("a.csv", csv, &wanted).unwrap(), read("a.ndjson", json, &wanted).unwrap()] {
+            assert_eq!(table.rows(), 4);
+            let number = Values::Number { cells: vec![Some(1.5), None, Some(2.0), Some(3.0)], single: false };
+            assert_eq!(table.column("n", Kind::Number), Some(&number));
+            let flags = Values::Flag(vec![Some(true), None, Some(false), Some(true)]);
+            assert_eq!(table.column("f", Kind::Flag), Some(&flags));
+            let times = [Some(1_000), None, Some(2_000), Some(3_000)].map(|at| at.map(Millis));
+            assert_eq!(table.column("t", Kind::Time), Some(&Values::Time(times.to_vec())));
+            let texts = [Some("x"), None, Some("7"), Some("a,b")].map(|text| text.map(CompactString::from));
+            assert_eq!(table.column("s", Kind::Text), Some(&Values::Text(texts.to_vec())));
+            assert_eq!(table.column("absent", Kind::Text), None);
+        }
+    }
+
+    #[test]
+    fn faults_name_file_row_and_column() {
+        let number = [("n", Kind::Number)];
+        for (name, content, words) in [
+            ("a.csv", "n\n1\nx\n", ["a.csv", "row 2", "column n"]),
+            ("a.csv", "n,n\n1,2\n", ["a.csv", "two columns", "\"n\""]),
+            ("a.csv", "n,m\n1,2\n3\n", ["a.csv", "line: 3", "2 fields"]),
+            ("a.ndjson", "{\"n\":1}\n\n{\"n\":\"1\"}\n", ["a.ndjson", "row 3", "column n"]),
+            ("a.ndjson", "{\"n\":1}\n[]\n", ["a.ndjson", "line 2", "no JSON object"]),
+        ] {
+            let said = read(name, content, &number).unwrap_err();
+            assert!(words.iter().all(|word| said.contains(word)), "{words:?} in {said}");
+        }
+        let said = read("a.csv", "secret\n1\n", &[("n", Kind::Number)]).unwrap().no_column("n").to_string();
+        assert!(said.contains("\"n\"") && said.contains("secret"), "{said}");
+    }
+}
