@@ -12,6 +12,7 @@ mod comparison;
 mod cost;
 mod curve;
 mod folds;
+mod groups;
 mod kinds;
 mod probability;
 mod ranking;
@@ -31,10 +32,11 @@ pub use comparison::{Comparison, Difference, Differences, FoldDifferences, Resam
 pub use cost::{Cost, CostPoint};
 use curve::thin;
 pub use folds::{Figures, Fold};
+pub use groups::Groups;
 pub use kinds::{Kind, RecallAtAlerts};
 pub use probability::{Bin, Binning, Calibration};
 use ranking::{Ranking, ranked};
-pub use sample::{Amounts, Fault, Groups, MAX_GROUPS, MAX_ROWS, Sample, date};
+pub use sample::{Amounts, Fault, MAX_GROUPS, MAX_ROWS, Sample, date};
 
 /// What is asked besides the figures that need no choice.
 #[derive(Debug, Clone, PartialEq)]

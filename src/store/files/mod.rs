@@ -3,6 +3,7 @@
 //! The format is told by the file's ending. Reading is streamed in chunks of [`CHUNK`] rows, so memory does not grow
 //! with the file; writing goes to `<name>.partial`, which takes the name when it is whole.
 
+mod cells;
 mod labels;
 mod sink;
 mod source;
@@ -12,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use cells::{Kind, Values};
 pub use labels::read_labels;
 pub use sink::{Column, Sink};
 pub use source::{Rejected, Source};
-pub use table::{Kind, Table, Values};
+pub use table::Table;
 
 /// Rows that are read, scored and written at once.
 pub const CHUNK: usize = 2048;
