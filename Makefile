@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 ASSAY := target/release/assay
 
-.PHONY: help run test test-full check bench load model onnxruntime docker-check build prerequisites clean
+.PHONY: help run test test-full check bench load model docs onnxruntime docker-check build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r word what; do \
@@ -36,6 +36,9 @@ load: prerequisites onnxruntime build ## Load test: a fresh server on a data fol
 
 model: prerequisites onnxruntime build ## Make models/fraud/1 again from simulated payments
 	@scripts/model.sh
+
+docs: build ## Write the tables of docs/FEATURES.md from the catalogue of features
+	@$(ASSAY) catalogue --write docs/FEATURES.md
 
 onnxruntime: prerequisites ## Fetch ONNX Runtime's shared library into .cache/ (pinned version and hash)
 	@scripts/onnxruntime.sh

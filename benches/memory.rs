@@ -85,8 +85,10 @@ fn many_entities(events: u64) {
 /// Evenly spread over 30 days, so that what a window should hold is known.
 fn hot_terminal() {
     const EVENTS: u64 = 5_000_000;
-    let entries = SHIPPED.split("[[feature]]").filter(|entry| entry.contains("entity = \"terminal_id\""));
-    let terminals: String = entries.map(|entry| format!("[[feature]]{entry}")).collect();
+    let groups =
+        SHIPPED.split("[[").filter(|entry| entry.starts_with("group]]") && entry.contains("name = \"terminal_"));
+    let entries = SHIPPED.split("[[").filter(|entry| entry.contains("entity = \"terminal_id\""));
+    let terminals: String = groups.chain(entries).map(|entry| format!("[[{entry}")).collect();
     let catalogue = Catalogue::parse(&terminals, euro()).unwrap();
     let plan = catalogue.full_plan().unwrap();
     let mut history = History::new(&catalogue, OPTIONS);

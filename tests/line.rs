@@ -186,15 +186,8 @@ async fn the_same_id_with_other_content_is_a_conflict_and_with_more_fields_is_fi
 async fn a_later_copy_counts_for_the_entities_that_it_names_first() {
     let more = r#"
 [[feature]]
-name = "device_tx_count_1d"
-kind = "window"
-entity = "device_id"
-aggregate = "count"
-window = "1d"
-meaning = "transactions on this device"
-
-[[feature]]
 name = "device_frauds_1d"
+group = "customer_habits"
 kind = "window"
 entity = "device_id"
 aggregate = "fraud_count"

@@ -104,7 +104,7 @@ impl Features {
         let summary = offline.run(source, |chunk| {
             let mut columns = vec![ids(&chunk.transactions)];
             columns.extend(self.keep.iter().map(|name| kept(name, &chunk.transactions, &rates)));
-            columns.extend(feature_columns(&plan, &chunk));
+            columns.extend(feature_columns(&plan, chunk));
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;
@@ -175,16 +175,27 @@ pub(crate) fn ids(transactions: &[Transaction]) -> Column {
 }
 
 fn feature_columns(plan: &Plan, chunk: &Chunk) -> Vec<Column> {
-    let column = |index: usize| {
-        let values = chunk.rows.values().iter().skip(index).step_by(plan.width());
+    let rows = chunk.rows.len();
+    let column = |index| {
         if plan.is_integer(index) {
-            #[expect(clippy::cast_possible_truncation, reason = "counts and flags are whole numbers below 2^32")]
-            Column::Whole(values.map(|value| *value as i64).collect())
+            Column::Whole(Vec::with_capacity(rows))
         } else {
-            Column::Float(values.copied().collect())
+            Column::Float(Vec::with_capacity(rows))
         }
     };
-    (0..plan.width()).map(column).collect()
+    let mut columns: Vec<Column> = (0..plan.width()).map(column).collect();
+    // Row by row: the ends of all columns stay in the cache, which a column after the other of many rows would not.
+    for row in chunk.rows.values().chunks_exact(plan.width().max(1)) {
+        for (column, value) in columns.iter_mut().zip(row) {
+            match column {
+                #[expect(clippy::cast_possible_truncation, reason = "counts and flags are whole numbers below 2^32")]
+                Column::Whole(values) => values.push(*value as i64),
+                Column::Float(values) => values.push(*value),
+                _ => {}
+            }
+        }
+    }
+    columns
 }
 
 pub(super) fn kept(name: &str, transactions: &[Transaction], rates: &Rates) -> Column {

@@ -1,5 +1,6 @@
 //! The command line: one file a command. `anyhow` may be used from here on outwards.
 
+mod catalogue;
 mod check_config;
 mod evaluate;
 mod features;
@@ -33,6 +34,7 @@ enum Command {
     Serve(serve::Serve),
     /// Print the configuration that is in force, or everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
+    Catalogue(catalogue::Tables),
     Features(features::Features),
     Score(score::Score),
     Evaluate(evaluate::Evaluate),
@@ -47,6 +49,7 @@ pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::Catalogue(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ use super::fingerprint::id_of;
 use super::ports::{Entry, Scorer, event_label};
 use super::{EngineError, Label, LabelOutcome};
 use crate::base::clock::{HOUR, Millis};
+use crate::base::money::BaseAmount;
 use crate::transaction::Transaction;
 
 /// How often a label looks again for a transaction that left `open` for the log meanwhile.
@@ -107,12 +108,12 @@ impl<S: Scorer> Core<S> {
         Err(EngineError::Internal("a label found no place".to_owned()))
     }
 
-    fn place(&self, label: &Label, transaction: Option<&Transaction>, last: bool) -> Place {
+    fn place(&self, label: &Label, written: Option<&(Transaction, BaseAmount)>, last: bool) -> Place {
         let mut ledger = self.ledger();
         let ledger = &mut *ledger;
-        let open = ledger.open.get(label.transaction_id.as_str()).map(|open| &*open.transaction);
-        if let Some(transaction) = transaction.or(open) {
-            ledger.history.label(&event_label(transaction, label));
+        let open = ledger.open.get(label.transaction_id.as_str()).map(|open| (&*open.transaction, open.base));
+        if let Some((transaction, base)) = written.map(|(transaction, base)| (transaction, *base)).or(open) {
+            ledger.history.label(&event_label(transaction, base, label));
             return Place::Applied;
         }
         if !last && ledger.ids.get(id_of(self.key, &label.transaction_id)).is_some() {

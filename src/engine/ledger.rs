@@ -70,7 +70,7 @@ pub(super) struct Observed<S> {
 #[derive(Debug)]
 pub(super) struct Open<S> {
     pub(super) transaction: Arc<Transaction>,
-    base: BaseAmount,
+    pub(super) base: BaseAmount,
     state: State<S>,
 }
 
@@ -232,7 +232,7 @@ impl<S> Ledger<S> {
             }
         };
         for label in self.waiting.take(&arrival.transaction.transaction_id) {
-            self.history.label(&event_label(&arrival.transaction, &label));
+            self.history.label(&event_label(&arrival.transaction, arrival.base, &label));
         }
         observed
     }
@@ -241,7 +241,7 @@ impl<S> Ledger<S> {
     pub(super) fn complete(&mut self, filled: &Filled) {
         self.history.complete(&Event { transaction: &filled.after, base: filled.base }, &filled.before);
         for label in &filled.labels {
-            self.history.label(&event_label(&filled.after, label));
+            self.history.label(&event_label(&filled.after, filled.base, label));
         }
     }
 

@@ -65,12 +65,13 @@ const ENTITIES: [&str; 8] =
 
 /// The verdict with the entities it counts for.
 #[must_use]
-pub fn event_label(transaction: &Transaction, label: &Label) -> EventLabel {
+pub fn event_label(transaction: &Transaction, base: BaseAmount, label: &Label) -> EventLabel {
     let known = ENTITIES.into_iter().filter_map(|field| Some((field.into(), transaction.entity(field)?.into())));
     EventLabel {
         transaction_id: label.transaction_id.clone(),
         occurred_at: transaction.occurred_at,
         entities: known.chain(transaction.extra.iter().cloned()).collect(),
+        base_minor: base.minor,
         is_fraud: label.is_fraud,
         labelled_at: label.labelled_at,
     }
@@ -108,8 +109,8 @@ pub enum Entry {
 pub struct Written {
     /// Whether it was new to the log.
     pub first: bool,
-    /// Of a label: its transaction, where the log has it.
-    pub transaction: Option<Box<Transaction>>,
+    /// Of a label: its transaction and the amount in the base currency, where the log has it.
+    pub transaction: Option<Box<(Transaction, BaseAmount)>>,
     /// Of a copy: what it filled, if anything.
     pub filled: Option<Box<Filled>>,
 }

@@ -1,6 +1,6 @@
 //! `encode`: readings and the transaction's own attributes, put together into rows of finite numbers.
 
-use super::catalogue::{Expression, Plan, Unit};
+use super::catalogue::{Expression, Plan, Slot, Unit};
 use super::rows::Readings;
 use super::{Event, Rows};
 use crate::base::clock::{DAY, HOUR};
@@ -15,11 +15,20 @@ pub(super) fn encode(
     rows: &mut Rows,
 ) {
     let (values, marks) = rows.extend(events.len());
+    let mut own: Vec<&[f64]> = vec![&[]; readings.len()];
     let filled = values.chunks_exact_mut(plan.width().max(1)).zip(marks);
     for (index, (event, (row, marks))) in events.iter().zip(filled).enumerate() {
-        let source = Source { plan, event, readings, index };
+        for (own, (reads, readings)) in own.iter_mut().zip(plan.entities.iter().zip(readings)) {
+            let width = reads.reads.len();
+            *own = readings.values.get(index * width..(index + 1) * width).unwrap_or_default();
+        }
+        let source = Source { plan, event, readings: &own };
         for (value, column) in row.iter_mut().zip(&plan.columns) {
-            *value = source.evaluate(column);
+            // Most columns are a reading as it is.
+            *value = match column {
+                Expression::Slot(slot) => finite(source.slot(*slot)),
+                _ => source.evaluate(column),
+            };
         }
         marks.stale_rate = event.base.rate == RateQuality::Stale;
         marks.missing_rate = event.base.rate == RateQuality::Missing;
@@ -32,25 +41,29 @@ pub(super) fn encode(
 struct Source<'a> {
     plan: &'a Plan,
     event: &'a Event<'a>,
-    readings: &'a [Readings],
-    index: usize,
+    /// The reads of this event, an entity of the plan each.
+    readings: &'a [&'a [f64]],
 }
 
 impl Source<'_> {
     fn evaluate(&self, column: &Expression) -> f64 {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         let value = match column {
-            Expression::Slot(slot) => {
-                let width = self.plan.entities.get(slot.entity).map_or(0, |entity| entity.reads.len());
-                let readings = self.readings.get(slot.entity);
-                let value = readings.and_then(|readings| readings.values.get(self.index * width + slot.read));
-                value.copied().unwrap_or(0.0)
-            }
+            Expression::Slot(slot) => self.slot(*slot),
             Expression::Amount(unit) => {
                 #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 minor units")]
                 let minor = self.event.base.minor as f64;
                 if *unit == Unit::Major { minor / self.plan.minor_per_major } else { minor }
             }
+            Expression::RoundAmount(step) => {
+                let transaction = self.event.transaction;
+                let step = transaction.currency.minor_per_major().saturating_mul(i64::from(*step)).max(1);
+                flag(transaction.amount_minor > 0 && transaction.amount_minor % step == 0)
+            }
+            Expression::TimeSine => self.angle().sin(),
+            Expression::TimeCosine => self.angle().cos(),
+            Expression::Weekday => f64::from(self.weekday()),
+            Expression::DayOfMonth => f64::from(day_of_month(self.event.transaction.occurred_at.day())),
             Expression::Hour => f64::from(self.hour()),
             Expression::HourBetween { from, to } => flag((*from..=*to).contains(&self.hour())),
             Expression::WeekdayIn(days) => flag(days & (1 << self.weekday()) != 0),
@@ -59,21 +72,45 @@ impl Source<'_> {
                 let divisor = self.evaluate(denominator);
                 if divisor == 0.0 { *default } else { self.evaluate(numerator) / divisor }
             }
+            Expression::Log(value) => self.evaluate(value).max(0.0).ln_1p(),
             Expression::Zscore { value, mean, deviation, default } => {
                 let divisor = self.evaluate(deviation);
                 if divisor == 0.0 { *default } else { (self.evaluate(value) - self.evaluate(mean)) / divisor }
             }
         };
-        // A ratio of extremes can overflow; a model must never see that.
-        if value.is_finite() { value } else { f64::from(f32::MAX).copysign(value) }
+        finite(value)
+    }
+
+    fn slot(&self, slot: Slot) -> f64 {
+        self.readings.get(slot.entity).and_then(|reads| reads.get(slot.read)).copied().unwrap_or(0.0)
     }
 
     fn hour(&self) -> u8 {
         (self.event.transaction.occurred_at.0.rem_euclid(DAY) / HOUR) as u8
     }
 
+    /// The time of day as an angle: a whole turn a day, 0 at midnight.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of one day")]
+    fn angle(&self) -> f64 {
+        self.event.transaction.occurred_at.0.rem_euclid(DAY) as f64 / DAY as f64 * std::f64::consts::TAU
+    }
+
     /// ISO weekday, Monday 1 to Sunday 7; 1970-01-01 was a Thursday.
     fn weekday(&self) -> u8 {
         ((self.event.transaction.occurred_at.day() + 3).rem_euclid(7) + 1) as u8
     }
+}
+
+/// A ratio of extremes can overflow; a model must never see that.
+const fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { (f32::MAX as f64).copysign(value) }
+}
+
+/// Day of the month, 1 to 31, of a day since the epoch (Howard Hinnant, "chrono-compatible low-level date algorithms").
+const fn day_of_month(day: i64) -> u8 {
+    let of_era = (day + 719_468).rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    (of_year - (153 * month + 2) / 5 + 1) as u8
 }

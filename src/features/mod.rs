@@ -34,6 +34,8 @@ pub struct EventLabel {
     pub occurred_at: Millis,
     /// Its entities as text, by canonical field name: customer, terminal and so on, those that the schema adds included.
     pub entities: Vec<(CompactString, CompactString)>,
+    /// Its amount, minor units of the base currency.
+    pub base_minor: i64,
     /// The verdict.
     pub is_fraud: bool,
     /// When the verdict was given.

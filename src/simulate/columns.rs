@@ -7,10 +7,12 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::day::{Payment, payment_id};
+use super::fraud::FraudKind;
 use super::text::{channel, put_card, put_device, put_number};
 use super::world::World;
 
-/// Columns of a simulated Parquet file: the canonical fields; `occurred_at` in milliseconds, UTC; amounts as 64-bit integers.
+/// Columns of a simulated Parquet file: the canonical fields, `occurred_at` in milliseconds, UTC, amounts as 64-bit
+/// integers; then `fraud_kind`, the truth for an evaluation: no canonical field, so that readers pass it over.
 #[must_use]
 pub fn schema() -> SchemaRef {
     let text = |name, nullable| Field::new(name, DataType::Utf8, nullable);
@@ -28,6 +30,7 @@ pub fn schema() -> SchemaRef {
         text("card_id", true),
         text("device_id", true),
         Field::new("is_fraud", DataType::Boolean, true),
+        text("fraud_kind", true),
     ]))
 }
 
@@ -44,6 +47,7 @@ pub fn batch(world: &World, day: i64, payments: &[Payment]) -> Result<RecordBatc
     let mut times = TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC");
     let mut amounts = Int64Builder::with_capacity(rows);
     let mut truths = BooleanBuilder::with_capacity(rows);
+    let mut kinds = StringBuilder::with_capacity(rows, rows / 8);
     let mut scratch = Vec::with_capacity(16);
     for (number, payment) in (0_u64..).zip(payments) {
         let Some(terminal) = world.terminals.get(payment.terminal as usize) else { continue };
@@ -69,6 +73,7 @@ pub fn batch(world: &World, day: i64, payments: &[Payment]) -> Result<RecordBatc
             column.append_option((!scratch.is_empty()).then_some(ascii(&scratch)));
         }
         truths.append_value(payment.fraud.is_some());
+        kinds.append_option(payment.fraud.map(FraudKind::as_str));
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(ids.finish()),
@@ -84,6 +89,7 @@ pub fn batch(world: &World, day: i64, payments: &[Payment]) -> Result<RecordBatc
         Arc::new(cards.finish()),
         Arc::new(devices.finish()),
         Arc::new(truths.finish()),
+        Arc::new(kinds.finish()),
     ];
     RecordBatch::try_new(schema(), columns)
 }

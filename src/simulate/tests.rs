@@ -134,6 +134,9 @@ fn text_and_columns_hold_the_same_rows() {
     let payments = world.day(FIRST);
     let expected = transactions(&world, FIRST, &payments);
 
+    let truth: Vec<_> = payments.iter().map(|payment| payment.fraud.map(|kind| kind.to_string())).collect();
+    assert!(truth.iter().any(Option::is_some));
+    let mut kinds = Vec::new();
     let mut text = Vec::new();
     ndjson(&world, FIRST, &payments, &mut text);
     let from_json: Vec<Transaction> = String::from_utf8(text)
@@ -141,20 +144,24 @@ fn text_and_columns_hold_the_same_rows() {
         .lines()
         .map(|line| {
             let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+            kinds.push(value["fraud_kind"].as_str().map(str::to_owned));
             value["occurred_at"] = Millis::parse_rfc3339(value["occurred_at"].as_str().unwrap()).unwrap().0.into();
             serde_json::from_value(value).unwrap()
         })
         .collect();
     assert_eq!(from_json, expected);
+    assert_eq!(kinds, truth);
 
     let mut text = CSV_HEADER.as_bytes().to_vec();
     csv(&world, FIRST, &payments, &mut text);
     let mut reader = ::csv::Reader::from_reader(text.as_slice());
     let header = reader.headers().unwrap().clone();
+    kinds.clear();
     let from_csv: Vec<Transaction> = reader
         .records()
         .map(|record| {
             let record = record.unwrap();
+            kinds.push(Some(record[13].to_owned()).filter(|kind| !kind.is_empty()));
             let cells = header.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
             let object: serde_json::Map<String, serde_json::Value> = cells
                 .map(|(name, cell)| {
@@ -171,6 +178,7 @@ fn text_and_columns_hold_the_same_rows() {
         })
         .collect();
     assert_eq!(from_csv, expected);
+    assert_eq!(kinds, truth);
 
     let batch = batch(&world, FIRST, &payments).unwrap();
     assert_eq!(batch.num_rows(), expected.len());
@@ -204,6 +212,7 @@ fn text_and_columns_hold_the_same_rows() {
         );
         let times = batch.column_by_name("occurred_at").unwrap().as_primitive::<TimestampMillisecondType>();
         assert_eq!(times.value(row), transaction.occurred_at.0);
+        assert_eq!(text("fraud_kind", row), truth[row]);
         assert_eq!(Some(batch.column_by_name("is_fraud").unwrap().as_boolean().value(row)), transaction.is_fraud);
     }
 }

@@ -1,13 +1,14 @@
-//! A day's payments as text: NDJSON and CSV of the canonical fields, `is_fraud` last. Written by hand because millions of
+//! A day's payments as text: NDJSON and CSV of the canonical fields, then the truth. Written by hand because millions of
 //! rows are made a second; the tests read every row back.
 
 use super::day::{Payment, payment_id};
+use super::fraud::FraudKind;
 use super::world::{TerminalKind, World};
 use crate::base::clock::{DAY, Millis};
 use crate::transaction::Channel;
 
 /// The first line of a CSV file.
-pub const CSV_HEADER: &str = "transaction_id,occurred_at,customer_id,terminal_id,amount_minor,currency,merchant_id,product_id,country,channel,card_id,device_id,is_fraud\n";
+pub const CSV_HEADER: &str = "transaction_id,occurred_at,customer_id,terminal_id,amount_minor,currency,merchant_id,product_id,country,channel,card_id,device_id,is_fraud,fraud_kind\n";
 
 /// Appends a day's payments as NDJSON, one line each; absent fields are left out.
 pub fn ndjson(world: &World, day: i64, payments: &[Payment], text: &mut Vec<u8>) {
@@ -45,7 +46,14 @@ pub fn ndjson(world: &World, day: i64, payments: &[Payment], text: &mut Vec<u8>)
             put(text, "\",\"device_id\":\"");
             put_device(text, payment);
         }
-        put(text, if payment.fraud.is_some() { "\",\"is_fraud\":true}\n" } else { "\",\"is_fraud\":false}\n" });
+        match payment.fraud {
+            Some(kind) => {
+                put(text, "\",\"is_fraud\":true,\"fraud_kind\":\"");
+                put(text, kind.as_str());
+                put(text, "\"}\n");
+            }
+            None => put(text, "\",\"is_fraud\":false}\n"),
+        }
     }
 }
 
@@ -78,7 +86,9 @@ pub fn csv(world: &World, day: i64, payments: &[Payment], text: &mut Vec<u8>) {
         put_card(text, payment);
         put(text, ",");
         put_device(text, payment);
-        put(text, if payment.fraud.is_some() { ",true\n" } else { ",false\n" });
+        put(text, if payment.fraud.is_some() { ",true," } else { ",false," });
+        put(text, payment.fraud.map_or("", FraudKind::as_str));
+        put(text, "\n");
     }
 }
 

@@ -138,7 +138,7 @@ async fn conforms(log: &dyn Log) {
 
     // Labels: each once, with the transaction where there is one.
     let written = put(log, Entry::Label(label("a", 5_000))).await.unwrap();
-    assert!(written.first && written.transaction.unwrap().customer_id == "customer");
+    assert!(written.first && written.transaction.unwrap().0.customer_id == "customer");
     assert!(!put(log, Entry::Label(label("a", 5_000))).await.unwrap().first);
     assert!(put(log, Entry::Label(label("a", 5_001))).await.unwrap().first);
     assert!(put(log, Entry::Label(label("later", 5_000))).await.unwrap().transaction.is_none());

@@ -152,7 +152,8 @@ impl Held {
             }
             Entry::Label(label) => {
                 let key = (label.transaction_id.clone(), label.labelled_at.0, label.is_fraud, label.source.clone());
-                let transaction = self.find(&label.transaction_id).map(|row| Box::new(row.transaction.clone()));
+                let transaction =
+                    self.find(&label.transaction_id).map(|row| Box::new((row.transaction.clone(), row.base)));
                 let first = self.known_labels.insert(key);
                 if first {
                     self.labels.push(label);
@@ -216,7 +217,7 @@ impl Held {
         }
         for label in &self.labels {
             match self.find(&label.transaction_id) {
-                Some(row) if within(&row) => sink.label(&event_label(&row.transaction, label)),
+                Some(row) if within(&row) => sink.label(&event_label(&row.transaction, row.base, label)),
                 None if label.labelled_at >= since => sink.waiting(label.clone()),
                 Some(_) | None => {}
             }

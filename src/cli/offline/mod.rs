@@ -8,7 +8,7 @@ mod pass;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -75,10 +75,12 @@ impl Offline {
     ///
     /// # Errors
     /// The first of: an unreadable file, a refused row where none are collected, whatever `finish` says.
-    pub(crate) fn run(self, mut source: Source, finish: impl FnMut(Chunk) -> Result<()> + Send) -> Result<Summary> {
+    pub(crate) fn run(self, mut source: Source, finish: impl FnMut(&Chunk) -> Result<()> + Send) -> Result<Summary> {
         let begun = Instant::now();
         let bar = progress(source.rows());
-        let mut pass = Pass::new(self)?;
+        // Rows come back to be filled again: their memory is large, and new memory must be cleared.
+        let (give_back, spare) = channel::<Rows>();
+        let mut pass = Pass::new(self, spare)?;
         let (to_observe, read) = sync_channel::<Read>(WAITING);
         let (to_finish, observed) = sync_channel::<Chunk>(WAITING);
         let outcome = std::thread::scope(|scope| {
@@ -91,7 +93,7 @@ impl Offline {
                     }
                 }
             });
-            let finished = scope.spawn(move || finish_all(observed, finish));
+            let finished = scope.spawn(move || finish_all(observed, give_back, finish));
             let observed = pass.observe_all(read, to_finish, &bar);
             let finished = finished.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the writing thread panicked")));
             // A writer that stopped explains an observer that could not hand on.
@@ -102,8 +104,17 @@ impl Offline {
     }
 }
 
-fn finish_all(observed: Receiver<Chunk>, finish: impl FnMut(Chunk) -> Result<()>) -> Result<()> {
-    observed.into_iter().try_for_each(finish)
+fn finish_all(
+    observed: Receiver<Chunk>,
+    give_back: Sender<Rows>,
+    mut finish: impl FnMut(&Chunk) -> Result<()>,
+) -> Result<()> {
+    for chunk in observed {
+        finish(&chunk)?;
+        // At the end nobody wants them.
+        let _ = give_back.send(chunk.rows);
+    }
+    Ok(())
 }
 
 fn progress(rows: Option<u64>) -> ProgressBar {

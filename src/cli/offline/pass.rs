@@ -29,13 +29,15 @@ pub(super) struct Pass {
     rejected: Option<(PathBuf, BufWriter<File>)>,
     /// Rows that wait for the stream's time to pass them (complete features).
     pending: VecDeque<Accepted>,
+    /// Rows that were written, for their memory.
+    spare: Receiver<Rows>,
     /// The newest time accepted.
     stream_time: Option<Millis>,
     summary: Summary,
 }
 
 impl Pass {
-    pub(super) fn new(offline: Offline) -> Result<Self> {
+    pub(super) fn new(offline: Offline, spare: Receiver<Rows>) -> Result<Self> {
         // A file's history lives as long as the pass and is never kept: any key does.
         let key = HashKey::new(*b"assay, one file.");
         let options = HistoryOptions { key, lateness: offline.allowed_lateness, exact_events: offline.exact_events };
@@ -61,6 +63,7 @@ impl Pass {
             verdicts,
             rejected,
             pending: VecDeque::new(),
+            spare,
             stream_time: None,
             summary: Summary::default(),
         })
@@ -109,9 +112,9 @@ impl Pass {
             match checked {
                 Ok(transaction) => {
                     self.stream_time = self.stream_time.max(Some(transaction.occurred_at));
-                    self.label(&transaction);
                     let at = transaction.occurred_at;
                     let base = self.offline.rates.to_base(transaction.amount_minor, transaction.currency, at);
+                    self.label(&transaction, base);
                     accepted.push((transaction, base));
                 }
                 Err(rejected) => self.reject(&rejected)?,
@@ -126,10 +129,10 @@ impl Pass {
         self.copies.check(transaction, stream_time)
     }
 
-    fn label(&mut self, transaction: &Transaction) {
+    fn label(&mut self, transaction: &Transaction, base: BaseAmount) {
         if self.offline.labels.is_some() {
             for label in self.verdicts.remove(transaction.transaction_id.as_str()).unwrap_or_default() {
-                self.history.label(&event_label(transaction, &label));
+                self.history.label(&event_label(transaction, base, &label));
             }
         } else if transaction.is_fraud == Some(true) {
             // Known at occurred_at + the feature's delay: a window with that delay reaches no later event, so the
@@ -140,7 +143,7 @@ impl Pass {
                 labelled_at: transaction.occurred_at,
                 source: "file".to_owned(),
             };
-            self.history.label(&event_label(transaction, &label));
+            self.history.label(&event_label(transaction, base, &label));
         }
     }
 
@@ -156,8 +159,14 @@ impl Pass {
         writeln!(file, "{line}").with_context(|| path.display().to_string())
     }
 
+    fn rows(&self) -> Rows {
+        let mut rows = self.spare.try_recv().unwrap_or_default();
+        rows.reset(self.offline.plan.width());
+        rows
+    }
+
     fn observe(&mut self, accepted: Vec<Accepted>) -> Chunk {
-        let mut rows = Rows::new(self.offline.plan.width());
+        let mut rows = self.rows();
         self.history.observe(&events(&accepted), &self.offline.plan, &mut rows);
         Chunk { transactions: accepted.into_iter().map(|(transaction, _)| transaction).collect(), rows }
     }
@@ -173,7 +182,7 @@ impl Pass {
     fn complete(&mut self, is_complete: impl Fn(Millis) -> bool) -> Chunk {
         let count = self.pending.iter().take_while(|(transaction, _)| is_complete(transaction.occurred_at)).count();
         let done: Vec<_> = self.pending.drain(..count).collect();
-        let mut rows = Rows::new(self.offline.plan.width());
+        let mut rows = self.rows();
         self.history.read(&events(&done), &self.offline.plan, &mut rows);
         Chunk { transactions: done.into_iter().map(|(transaction, _)| transaction).collect(), rows }
     }

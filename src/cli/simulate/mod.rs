@@ -26,7 +26,7 @@ use files::{Format, Labels, Output};
 ///
 /// Customers with a home, habits, cards and devices pay at terminals of many merchants; about one payment in a hundred
 /// is fraud: compromised terminals, stolen cards, and card testing. The same arguments write the same bytes.
-/// Rows are in time order, in the canonical fields; `is_fraud` is the truth.
+/// Rows are in time order, in the canonical fields; `is_fraud` and, of frauds, `fraud_kind` are the truth.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// How many customers pay (about two payments a day each).

@@ -1,140 +1,28 @@
-//! One entry of the catalogue as it is written, and its checked form.
+//! One entry of the catalogue as it is written: read, checked, and turned into its [`Kind`].
 
 use serde::Deserialize;
 
-use super::{CatalogueError, Feature};
+use super::kind::{Aggregate, Kind, Unit};
+use super::{CatalogueError, Feature, Group};
 use crate::base::clock::{DAY, HOUR, MINUTE, SECOND};
-
-/// What a feature is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    /// The transaction's amount in the base currency.
-    Amount(Unit),
-    /// Hour of the day, 0 to 23, UTC.
-    Hour,
-    /// 1 when the hour is within `from..=to`, UTC.
-    HourBetween {
-        /// First hour.
-        from: u8,
-        /// Last hour, included.
-        to: u8,
-    },
-    /// 1 when the ISO weekday (Monday 1 to Sunday 7, UTC) is one of these; bit `n` stands for day `n`.
-    WeekdayIn(u8),
-    /// 1 when an identifier-like field of the transaction has this value.
-    Equals {
-        /// Canonical field.
-        field: String,
-        /// The value.
-        value: String,
-    },
-    /// An aggregate of one entity's transactions in (t − delay − window, t − delay].
-    Window {
-        /// Canonical name of the identifying field.
-        entity: String,
-        /// What is computed.
-        aggregate: Aggregate,
-        /// Length, milliseconds.
-        window: i64,
-        /// How far it is moved back, milliseconds.
-        delay: i64,
-        /// Value of an empty window.
-        default: f64,
-    },
-    /// Seconds since the entity's transaction before this one.
-    Elapsed {
-        /// Canonical name of the identifying field.
-        entity: String,
-        /// How far back is looked, milliseconds.
-        within: i64,
-        /// Value where there is none.
-        default: f64,
-    },
-    /// One feature divided by another.
-    Ratio {
-        /// Name of the dividend.
-        numerator: String,
-        /// Name of the divisor.
-        denominator: String,
-        /// Value where the divisor is 0.
-        default: f64,
-    },
-    /// (value − mean) / deviation, of three features.
-    Zscore {
-        /// Name of the value.
-        value: String,
-        /// Name of its mean.
-        mean: String,
-        /// Name of its standard deviation.
-        deviation: String,
-        /// Value where the deviation is 0.
-        default: f64,
-    },
-}
-
-/// What is computed over a window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Aggregate {
-    /// Number of transactions.
-    Count,
-    /// Sum of amounts.
-    Sum(Unit),
-    /// Mean amount.
-    Mean(Unit),
-    /// Smallest amount.
-    Min(Unit),
-    /// Largest amount.
-    Max(Unit),
-    /// Population standard deviation of the amounts.
-    Std(Unit),
-    /// Number of different values of an identifier.
-    Distinct {
-        /// Canonical field.
-        of: String,
-    },
-    /// 1 when no earlier transaction of the window has this transaction's value of an identifier.
-    First {
-        /// Canonical field.
-        of: String,
-    },
-    /// Number of transactions whose newest verdict known at t is fraud.
-    FraudCount,
-    /// The same, divided by the number of transactions.
-    FraudShare,
-}
-
-impl Aggregate {
-    pub(super) const fn needs_amount(&self) -> bool {
-        matches!(self, Self::Sum(_) | Self::Mean(_) | Self::Min(_) | Self::Max(_) | Self::Std(_))
-    }
-
-    pub(super) const fn needs_labels(&self) -> bool {
-        matches!(self, Self::FraudCount | Self::FraudShare)
-    }
-}
-
-/// In which unit of the base currency an amount is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Euros, dollars.
-    #[default]
-    Major,
-    /// Cents.
-    Minor,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum KindName {
     Amount,
+    RoundAmount,
     Hour,
+    TimeSine,
+    TimeCosine,
+    Weekday,
+    DayOfMonth,
     HourBetween,
     WeekdayIn,
     Equals,
     Window,
     Elapsed,
     Ratio,
+    Log,
     Zscore,
 }
 
@@ -147,10 +35,19 @@ enum AggregateName {
     Min,
     Max,
     Std,
+    Rank,
     Distinct,
+    Same,
+    SameAmount,
     First,
+    SinceFirst,
     FraudCount,
     FraudShare,
+    FraudShareSinceFirst,
+    SinceFirstFraud,
+    SinceFraud,
+    FraudAmountMean,
+    FraudAmountMin,
 }
 
 /// An entry as written: every key of every kind; [`Entry::check`] takes those its kind has and refuses the rest.
@@ -158,9 +55,11 @@ enum AggregateName {
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     name: String,
+    group: String,
     kind: KindName,
     meaning: String,
     unit: Option<Unit>,
+    step: Option<u32>,
     from: Option<u8>,
     to: Option<u8>,
     days: Option<Vec<u8>>,
@@ -171,6 +70,7 @@ pub(super) struct Entry {
     of: Option<String>,
     window: Option<String>,
     delay: Option<String>,
+    last: Option<u32>,
     within: Option<String>,
     numerator: Option<String>,
     denominator: Option<String>,
@@ -180,9 +80,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The feature this entry means; `earlier` are those above it.
-    pub(super) fn check(mut self, earlier: &[Feature]) -> Result<Feature, CatalogueError> {
+    /// The feature this entry means, of one of `groups`; `earlier` are those above it.
+    pub(super) fn check(mut self, earlier: &[Feature], groups: &[Group]) -> Result<Feature, CatalogueError> {
         let name = std::mem::take(&mut self.name);
+        let group = std::mem::take(&mut self.group);
         let meaning = std::mem::take(&mut self.meaning);
         let kind = self.kind(earlier).and_then(|kind| match self.left_over() {
             Some(key) => Err(format!("its kind does not take `{key}`")),
@@ -190,21 +91,30 @@ impl Entry {
         });
         let named = |rule| CatalogueError::Invalid { name: name.clone(), rule };
         let kind = kind.map_err(named)?;
-        if name.is_empty()
-            || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        {
+        if !is_name(&name) {
             return Err(named("a name is lower-case letters, digits and _".to_owned()));
+        }
+        if !groups.iter().any(|known| known.name == group) {
+            return Err(named(format!("group {group:?} is none of the file's [[group]] entries")));
         }
         if name == "is_fraud" || name == "transaction_id" {
             return Err(named("the name belongs to the transaction".to_owned()));
         }
-        Ok(Feature { name, meaning, kind })
+        Ok(Feature { name, group, meaning, kind })
     }
 
     fn kind(&mut self, earlier: &[Feature]) -> Result<Kind, String> {
         Ok(match self.kind {
             KindName::Amount => Kind::Amount(self.unit.take().unwrap_or_default()),
+            KindName::RoundAmount => match take(&mut self.step, "step")? {
+                0 => return Err("step is major units, 1 or more".to_owned()),
+                step => Kind::RoundAmount { step },
+            },
             KindName::Hour => Kind::Hour,
+            KindName::TimeSine => Kind::TimeSine,
+            KindName::TimeCosine => Kind::TimeCosine,
+            KindName::Weekday => Kind::Weekday,
+            KindName::DayOfMonth => Kind::DayOfMonth,
             KindName::HourBetween => {
                 let (from, to) = (take(&mut self.from, "from")?, take(&mut self.to, "to")?);
                 if from > to || to > 23 {
@@ -233,6 +143,7 @@ impl Entry {
                 denominator: earlier_name(&mut self.denominator, "denominator", earlier)?,
                 default: self.default()?,
             },
+            KindName::Log => Kind::Log { value: earlier_name(&mut self.value, "value", earlier)? },
             KindName::Zscore => Kind::Zscore {
                 value: earlier_name(&mut self.value, "value", earlier)?,
                 mean: earlier_name(&mut self.mean, "mean", earlier)?,
@@ -243,37 +154,55 @@ impl Entry {
     }
 
     fn window(&mut self) -> Result<Kind, String> {
-        let unit = self.unit;
-        let aggregate = match take(&mut self.aggregate, "aggregate")? {
-            AggregateName::Count => Aggregate::Count,
-            AggregateName::Sum => Aggregate::Sum(self.unit.take().unwrap_or_default()),
-            AggregateName::Mean => Aggregate::Mean(self.unit.take().unwrap_or_default()),
-            AggregateName::Min => Aggregate::Min(self.unit.take().unwrap_or_default()),
-            AggregateName::Max => Aggregate::Max(self.unit.take().unwrap_or_default()),
-            AggregateName::Std => Aggregate::Std(self.unit.take().unwrap_or_default()),
-            AggregateName::Distinct => Aggregate::Distinct { of: take(&mut self.of, "of")? },
-            AggregateName::First => Aggregate::First { of: take(&mut self.of, "of")? },
-            AggregateName::FraudCount => Aggregate::FraudCount,
-            AggregateName::FraudShare => Aggregate::FraudShare,
-        };
-        if unit.is_some() && !aggregate.needs_amount() {
-            return Err("unit is for aggregates of amounts".to_owned());
-        }
+        let aggregate = self.aggregate()?;
         let delay = self.delay.take().map_or(Ok(0), |text| span(&text))?;
         if aggregate.needs_labels() && delay == 0 {
             return Err(
                 "a feature of verdicts needs a delay: they are not known when the transaction happens".to_owned()
             );
         }
-        if delay > 0 && matches!(aggregate, Aggregate::First { .. }) {
-            return Err("`first` compares with this transaction: it takes no delay".to_owned());
+        if delay > 0 && matches!(aggregate, Aggregate::First { .. } | Aggregate::Same { .. }) {
+            return Err("`first` and `same` compare with this transaction: they take no delay".to_owned());
+        }
+        let last = self.last.take();
+        if last == Some(0) || last.is_some() && (aggregate.walks() || aggregate == Aggregate::SinceFirst) {
+            return Err(
+                "last is a number of transactions, 1 or more, and not for aggregates that look at each".to_owned()
+            );
         }
         Ok(Kind::Window {
             entity: self.entity()?,
             aggregate,
             window: span(&take(&mut self.window, "window")?)?,
             delay,
+            last: last.unwrap_or(0),
             default: self.default()?,
+        })
+    }
+
+    fn aggregate(&mut self) -> Result<Aggregate, String> {
+        let name = take(&mut self.aggregate, "aggregate")?;
+        let mut unit = || self.unit.take().unwrap_or_default();
+        Ok(match name {
+            AggregateName::Count => Aggregate::Count,
+            AggregateName::Sum => Aggregate::Sum(unit()),
+            AggregateName::Mean => Aggregate::Mean(unit()),
+            AggregateName::Min => Aggregate::Min(unit()),
+            AggregateName::Max => Aggregate::Max(unit()),
+            AggregateName::Std => Aggregate::Std(unit()),
+            AggregateName::Rank => Aggregate::Rank,
+            AggregateName::SameAmount => Aggregate::SameAmount,
+            AggregateName::Distinct => Aggregate::Distinct { of: take(&mut self.of, "of")? },
+            AggregateName::Same => Aggregate::Same { of: take(&mut self.of, "of")? },
+            AggregateName::First => Aggregate::First { of: take(&mut self.of, "of")? },
+            AggregateName::SinceFirst => Aggregate::SinceFirst,
+            AggregateName::FraudCount => Aggregate::FraudCount,
+            AggregateName::FraudShare => Aggregate::FraudShare,
+            AggregateName::FraudShareSinceFirst => Aggregate::FraudShareSinceFirst,
+            AggregateName::SinceFirstFraud => Aggregate::SinceFirstFraud,
+            AggregateName::SinceFraud => Aggregate::SinceFraud,
+            AggregateName::FraudAmountMean => Aggregate::FraudAmountMean(unit()),
+            AggregateName::FraudAmountMin => Aggregate::FraudAmountMin(unit()),
         })
     }
 
@@ -295,6 +224,7 @@ impl Entry {
     fn left_over(&self) -> Option<&'static str> {
         [
             ("unit", self.unit.is_some()),
+            ("step", self.step.is_some()),
             ("from", self.from.is_some()),
             ("to", self.to.is_some()),
             ("days", self.days.is_some()),
@@ -305,6 +235,7 @@ impl Entry {
             ("of", self.of.is_some()),
             ("window", self.window.is_some()),
             ("delay", self.delay.is_some()),
+            ("last", self.last.is_some()),
             ("within", self.within.is_some()),
             ("numerator", self.numerator.is_some()),
             ("denominator", self.denominator.is_some()),
@@ -315,6 +246,11 @@ impl Entry {
         .into_iter()
         .find_map(|(key, present)| present.then_some(key))
     }
+}
+
+/// Whether this can name a feature or a group.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 fn take<T>(value: &mut Option<T>, key: &str) -> Result<T, String> {

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{Aggregate, Catalogue, CatalogueError, Feature, Kind, Unit};
+use super::reads::{Distance, EntityReads, Read, left_edge};
+use super::{Aggregate, Catalogue, CatalogueError, Feature, Kept, Kind, Unit};
 
 /// Features in the order a model wants them, compiled: every window edge is listed once an entity.
 #[derive(Debug, Clone)]
 pub struct Plan {
     names: Vec<String>,
     meanings: Vec<String>,
+    groups: Vec<String>,
     integers: Vec<bool>,
     pub(in crate::features) columns: Vec<Expression>,
     pub(in crate::features) entities: Vec<EntityReads>,
@@ -30,7 +32,12 @@ pub(in crate::features) enum Expression {
     /// A reading of history.
     Slot(Slot),
     Amount(Unit),
+    RoundAmount(u32),
     Hour,
+    TimeSine,
+    TimeCosine,
+    Weekday,
+    DayOfMonth,
     HourBetween {
         from: u8,
         to: u8,
@@ -45,74 +52,13 @@ pub(in crate::features) enum Expression {
         denominator: Box<Expression>,
         default: f64,
     },
+    Log(Box<Expression>),
     Zscore {
         value: Box<Expression>,
         mean: Box<Expression>,
         deviation: Box<Expression>,
         default: f64,
     },
-}
-
-/// What is read of one entity.
-#[derive(Debug, Clone, Default)]
-pub(in crate::features) struct EntityReads {
-    /// Place of the entity among [`Catalogue::kept`].
-    pub(in crate::features) place: usize,
-    /// Distances of window edges from the event, milliseconds, each once, the farthest first; 0 is the event itself.
-    pub(in crate::features) edges: Vec<i64>,
-    pub(in crate::features) reads: Vec<Read>,
-    /// Whether any read is of amounts, and of their squares.
-    pub(in crate::features) money: bool,
-    pub(in crate::features) squares: bool,
-}
-
-/// One reading of one entity. `left` and `right` are places among the edges.
-#[derive(Debug, Clone)]
-pub(in crate::features) enum Read {
-    Count {
-        left: usize,
-        right: usize,
-        default: f64,
-    },
-    /// A statistic of amounts: `scale` is minor units in one encoded unit.
-    Money {
-        statistic: Statistic,
-        left: usize,
-        right: usize,
-        scale: f64,
-        default: f64,
-    },
-    Distinct {
-        value: usize,
-        left: usize,
-        right: usize,
-        default: f64,
-    },
-    First {
-        value: usize,
-        left: usize,
-        default: f64,
-    },
-    Frauds {
-        share: bool,
-        left: usize,
-        right: usize,
-        default: f64,
-    },
-    Elapsed {
-        within: i64,
-        default: f64,
-    },
-}
-
-/// Statistics of amounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::features) enum Statistic {
-    Sum,
-    Mean,
-    Min,
-    Max,
-    Std,
 }
 
 impl Plan {
@@ -140,10 +86,17 @@ impl Plan {
         self.meanings.get(index).map_or("", String::as_str)
     }
 
+    /// The group of column `index`, by the name it has among [`Catalogue::groups`].
+    #[must_use]
+    pub fn group(&self, index: usize) -> &str {
+        self.groups.get(index).map_or("", String::as_str)
+    }
+
     pub(super) fn compile<S: AsRef<str>>(catalogue: &Catalogue, names: &[S]) -> Result<Self, CatalogueError> {
         let mut plan = Self {
             names: Vec::new(),
             meanings: Vec::new(),
+            groups: Vec::new(),
             integers: Vec::new(),
             columns: Vec::new(),
             entities: Vec::new(),
@@ -157,6 +110,7 @@ impl Plan {
             plan.columns.push(column);
             plan.names.push(feature.name.clone());
             plan.meanings.push(feature.meaning.clone());
+            plan.groups.push(feature.group.clone());
             plan.integers.push(is_integer(&feature.kind));
         }
         Ok(plan)
@@ -172,15 +126,19 @@ impl Plan {
             for name in inputs(&feature.kind) {
                 todo.push(catalogue.feature(name)?);
             }
+            let time = |back| Distance { back, last: None };
             let (entity, edges) = match &feature.kind {
-                Kind::Window { entity, window, delay, .. } => (entity, vec![delay + window, *delay]),
-                Kind::Elapsed { entity, .. } => (entity, vec![0]),
+                Kind::Window { entity, window, delay, last, .. } => {
+                    (entity, vec![time(delay + window), time(*delay), left_edge(*window, *delay, *last)])
+                }
+                Kind::Elapsed { entity, .. } => (entity, vec![time(0)]),
                 _ => continue,
             };
             let index = self.entity(catalogue, entity);
             let Some(reads) = self.entities.get_mut(index) else { continue };
             for edge in edges {
-                if let Err(place) = reads.edges.binary_search_by(|known| edge.cmp(known)) {
+                let order = |edge: &Distance| (edge.last, std::cmp::Reverse(edge.back));
+                if let Err(place) = reads.edges.binary_search_by_key(&order(&edge), order) {
                     reads.edges.insert(place, edge);
                 }
             }
@@ -206,7 +164,12 @@ impl Plan {
         };
         Ok(match &feature.kind {
             Kind::Amount(unit) => Expression::Amount(*unit),
+            Kind::RoundAmount { step } => Expression::RoundAmount(*step),
             Kind::Hour => Expression::Hour,
+            Kind::TimeSine => Expression::TimeSine,
+            Kind::TimeCosine => Expression::TimeCosine,
+            Kind::Weekday => Expression::Weekday,
+            Kind::DayOfMonth => Expression::DayOfMonth,
             Kind::HourBetween { from, to } => Expression::HourBetween { from: *from, to: *to },
             Kind::WeekdayIn(days) => Expression::WeekdayIn(*days),
             Kind::Equals { field, value } => Expression::Equals { field: field.clone(), value: value.clone() },
@@ -215,6 +178,7 @@ impl Plan {
                 denominator: boxed(self, denominator)?,
                 default: *default,
             },
+            Kind::Log { value } => Expression::Log(boxed(self, value)?),
             Kind::Zscore { value, mean, deviation, default } => Expression::Zscore {
                 value: boxed(self, value)?,
                 mean: boxed(self, mean)?,
@@ -222,31 +186,13 @@ impl Plan {
                 default: *default,
             },
             Kind::Elapsed { entity, within, default } => {
-                self.slot(catalogue, feature, entity, |_| Read::Elapsed { within: *within, default: *default })
+                self.slot(catalogue, feature, entity, |_, _| Read::Elapsed { within: *within, default: *default })
             }
-            Kind::Window { entity, aggregate, window, delay, default } => {
+            Kind::Window { entity, aggregate, window, delay, last, default } => {
                 let minor_per_major = self.minor_per_major;
-                let values = catalogue.kept.iter().find(|kept| kept.entity == *entity).map(|kept| &kept.values);
-                let value = |of: &String| values.and_then(|all| all.iter().position(|name| name == of)).unwrap_or(0);
-                self.slot(catalogue, feature, entity, |edges| {
-                    let at = |edge: i64| edges.iter().position(|known| *known == edge).unwrap_or(0);
-                    let (left, right, default) = (at(delay + window), at(*delay), *default);
-                    let money = |statistic, unit: &Unit| {
-                        let scale = if *unit == Unit::Major { minor_per_major } else { 1.0 };
-                        Read::Money { statistic, left, right, scale, default }
-                    };
-                    match aggregate {
-                        Aggregate::Count => Read::Count { left, right, default },
-                        Aggregate::Sum(unit) => money(Statistic::Sum, unit),
-                        Aggregate::Mean(unit) => money(Statistic::Mean, unit),
-                        Aggregate::Min(unit) => money(Statistic::Min, unit),
-                        Aggregate::Max(unit) => money(Statistic::Max, unit),
-                        Aggregate::Std(unit) => money(Statistic::Std, unit),
-                        Aggregate::Distinct { of } => Read::Distinct { value: value(of), left, right, default },
-                        Aggregate::First { of } => Read::First { value: value(of), left, default },
-                        Aggregate::FraudCount => Read::Frauds { share: false, left, right, default },
-                        Aggregate::FraudShare => Read::Frauds { share: true, left, right, default },
-                    }
+                let edges = (left_edge(*window, *delay, *last), Distance { back: *delay, last: None });
+                self.slot(catalogue, feature, entity, |reads, kept| {
+                    reads.window(kept, aggregate, edges, minor_per_major, *default)
                 })
             }
         })
@@ -257,17 +203,15 @@ impl Plan {
         catalogue: &Catalogue,
         feature: &Feature,
         entity: &str,
-        read: impl FnOnce(&[i64]) -> Read,
+        read: impl FnOnce(&mut EntityReads, Option<&Kept>) -> Read,
     ) -> Expression {
+        let kept = catalogue.kept.iter().find(|kept| kept.entity == *entity);
         let entity = self.entity(catalogue, entity);
         let mut slot = Slot { entity, read: 0 };
         if let Some(reads) = self.entities.get_mut(entity) {
-            let read = read(&reads.edges);
+            let read = read(reads, kept);
             slot.read = reads.reads.len();
-            if let Read::Money { statistic, .. } = &read {
-                reads.money = true;
-                reads.squares |= *statistic == Statistic::Std;
-            }
+            reads.defaults.push(read.default());
             reads.reads.push(read);
         }
         self.slots.insert(feature.name.clone(), slot);
@@ -278,20 +222,25 @@ impl Plan {
 fn inputs(kind: &Kind) -> Vec<&str> {
     match kind {
         Kind::Ratio { numerator, denominator, .. } => vec![numerator, denominator],
+        Kind::Log { value } => vec![value],
         Kind::Zscore { value, mean, deviation, .. } => vec![value, mean, deviation],
         _ => Vec::new(),
     }
 }
 
-const fn is_integer(kind: &Kind) -> bool {
+pub(super) fn is_integer(kind: &Kind) -> bool {
     match kind {
-        Kind::Hour | Kind::HourBetween { .. } | Kind::WeekdayIn(_) | Kind::Equals { .. } => true,
+        Kind::RoundAmount { .. }
+        | Kind::Hour
+        | Kind::Weekday
+        | Kind::DayOfMonth
+        | Kind::HourBetween { .. }
+        | Kind::WeekdayIn(_)
+        | Kind::Equals { .. } => true,
         Kind::Window { aggregate, default, .. } => {
             default.trunc() == *default
-                && matches!(
-                    aggregate,
-                    Aggregate::Count | Aggregate::Distinct { .. } | Aggregate::First { .. } | Aggregate::FraudCount
-                )
+                && (matches!(aggregate, Aggregate::Count | Aggregate::SameAmount | Aggregate::FraudCount)
+                    || aggregate.counted().is_some())
         }
         _ => false,
     }

@@ -2,12 +2,9 @@
 //! counted values as 40-bit hashes. A block carries the totals of everything before it, so that a window is the
 //! difference of two edges and each edge costs one binary search and one partial sum.
 
-/// A 40-bit keyed hash of an identifier's value; all zero when the transaction has none. Two of n different values
-/// fall together with a probability of about n² / 2⁴¹.
-pub(super) type Value = [u8; 5];
+use std::ops::Range;
 
-/// No value.
-pub(super) const ABSENT: Value = [0; 5];
+use super::values::{Value, Values};
 
 /// Events in one block at most.
 pub(super) const CAPACITY: usize = 128;
@@ -55,10 +52,11 @@ pub(super) struct Moment<'a> {
     pub(super) values: &'a [Value],
 }
 
-/// Amounts of a block; absent where the catalogue needs none of this entity.
+/// Amounts of a block; absent where the catalogue needs none of this entity, or none so old any more.
 #[derive(Debug)]
 enum Amounts {
     Unneeded,
+    Forgotten,
     Narrow(Vec<u32>),
     Wide(Vec<u64>),
 }
@@ -70,20 +68,20 @@ pub(super) struct Block {
     pub(super) before: Totals,
     times: Vec<u32>,
     amounts: Amounts,
-    values: Vec<Value>,
+    values: Values,
     smallest: u64,
     largest: u64,
 }
 
 impl Block {
-    /// An empty block whose first event will be at `first`, with `room` for that many events of `width` values.
-    pub(super) fn new(first: i64, before: Totals, amounts: bool, width: usize, room: usize) -> Self {
+    /// An empty block whose first event will be at `first`, with `room` for that many events.
+    pub(super) fn new(first: i64, before: Totals, amounts: bool, room: usize) -> Self {
         Self {
             first,
             before,
             times: Vec::with_capacity(room),
             amounts: if amounts { Amounts::Narrow(Vec::with_capacity(room)) } else { Amounts::Unneeded },
-            values: Vec::with_capacity(room * width),
+            values: Values::default(),
             smallest: u64::MAX,
             largest: 0,
         }
@@ -111,8 +109,19 @@ impl Block {
         self.times.get(index).map(|offset| self.first + i64::from(*offset))
     }
 
-    pub(super) const fn extremes(&self) -> (u64, u64) {
-        (self.smallest, self.largest)
+    /// The smallest and the largest amount of the events `range`.
+    pub(super) fn extremes(&self, range: Range<usize>) -> (u64, u64) {
+        if range.len() == self.len() {
+            return (self.smallest, self.largest);
+        }
+        match &self.amounts {
+            Amounts::Unneeded | Amounts::Forgotten => (0, 0),
+            Amounts::Narrow(all) => {
+                let (smallest, largest) = extremes(all.get(range).unwrap_or_default(), (u32::MAX, 0));
+                if smallest > largest { (u64::MAX, 0) } else { (smallest.into(), largest.into()) }
+            }
+            Amounts::Wide(all) => extremes(all.get(range).unwrap_or_default(), (u64::MAX, 0)),
+        }
     }
 
     /// Number of events before `at`.
@@ -135,57 +144,85 @@ impl Block {
 
     /// Totals from the entity's first event to the `index` first of this block; `squares` costs extra.
     pub(super) fn totals(&self, index: usize, money: bool, squares: bool) -> Totals {
-        let mut totals = self.before;
-        totals.count = totals.count.wrapping_add(u32::try_from(index).unwrap_or(u32::MAX));
+        self.add(self.before, 0..index, money, squares)
+    }
+
+    /// `totals` and those of the events `range`.
+    pub(super) fn add(&self, mut totals: Totals, range: Range<usize>, money: bool, squares: bool) -> Totals {
+        totals.count = totals.count.wrapping_add(u32::try_from(range.len()).unwrap_or(u32::MAX));
         if money {
-            totals.sum = totals.sum.wrapping_add(self.sum(index));
+            totals.sum = totals.sum.wrapping_add(self.sum(range.clone()));
             if squares {
-                totals.squares = totals.squares.wrapping_add(self.squares(index));
+                totals.squares = totals.squares.wrapping_add(self.squares(range));
             }
         }
         totals
     }
 
-    fn sum(&self, index: usize) -> u64 {
+    fn sum(&self, range: Range<usize>) -> u64 {
         match &self.amounts {
-            Amounts::Unneeded => 0,
-            Amounts::Narrow(all) => all.get(..index).unwrap_or(all).iter().map(|amount| u64::from(*amount)).sum(),
+            Amounts::Unneeded | Amounts::Forgotten => 0,
+            Amounts::Narrow(all) => all.get(range).unwrap_or_default().iter().map(|amount| u64::from(*amount)).sum(),
             Amounts::Wide(all) => {
-                all.get(..index).unwrap_or(all).iter().fold(0, |sum, amount| sum.wrapping_add(*amount))
+                all.get(range).unwrap_or_default().iter().fold(0, |sum, amount| sum.wrapping_add(*amount))
             }
         }
     }
 
-    fn squares(&self, index: usize) -> u128 {
+    fn squares(&self, range: Range<usize>) -> u128 {
         // 128 squares below 2^56 stay below 2^63: the common case adds in 64 bits, which vectorises.
         let square = |amount: u64| u128::from(amount) * u128::from(amount);
         match &self.amounts {
-            Amounts::Unneeded => 0,
+            Amounts::Unneeded | Amounts::Forgotten => 0,
             Amounts::Narrow(all) if self.largest < 1 << 28 => {
                 let squares =
-                    all.get(..index).unwrap_or(all).iter().map(|amount| u64::from(*amount) * u64::from(*amount));
+                    all.get(range).unwrap_or_default().iter().map(|amount| u64::from(*amount) * u64::from(*amount));
                 u128::from(squares.sum::<u64>())
             }
             Amounts::Narrow(all) => {
-                all.get(..index).unwrap_or(all).iter().map(|amount| square(u64::from(*amount))).sum()
+                all.get(range).unwrap_or_default().iter().map(|amount| square(u64::from(*amount))).sum()
             }
             Amounts::Wide(all) => {
-                all.get(..index).unwrap_or(all).iter().fold(0, |sum, amount| sum.wrapping_add(square(*amount)))
+                all.get(range).unwrap_or_default().iter().fold(0, |sum, amount| sum.wrapping_add(square(*amount)))
             }
         }
     }
 
     pub(super) fn amount(&self, index: usize) -> u64 {
         match &self.amounts {
-            Amounts::Unneeded => 0,
+            Amounts::Unneeded | Amounts::Forgotten => 0,
             Amounts::Narrow(all) => all.get(index).copied().map_or(0, u64::from),
             Amounts::Wide(all) => all.get(index).copied().unwrap_or(0),
         }
     }
 
-    /// Values of the events `range`, `width` an event.
-    pub(super) fn values(&self, range: std::ops::Range<usize>, width: usize) -> &[Value] {
-        self.values.get(range.start * width..range.end * width).unwrap_or_default()
+    /// How many amounts of the events `range` equal `amount`, and how many are smaller.
+    pub(super) fn compare(&self, range: Range<usize>, amount: u64) -> (u32, u32) {
+        match &self.amounts {
+            Amounts::Unneeded | Amounts::Forgotten => (0, 0),
+            Amounts::Narrow(all) => match u32::try_from(amount) {
+                Ok(amount) => compare(all.get(range).unwrap_or_default(), amount),
+                Err(_) => (0, u32::try_from(range.len()).unwrap_or(u32::MAX)),
+            },
+            Amounts::Wide(all) => compare(all.get(range).unwrap_or_default(), amount),
+        }
+    }
+
+    /// Values of identifier `identifier` of all events; `None` where none has one.
+    pub(super) fn column(&self, identifier: usize) -> Option<&[Value]> {
+        self.values.column(identifier, self.len())
+    }
+
+    /// Forgets the values of identifier `identifier`.
+    pub(super) fn forget_column(&mut self, identifier: usize) {
+        self.values.forget(identifier, self.times.len());
+    }
+
+    /// Forgets the amounts of the events that are here; the totals behind them stay what they were.
+    pub(super) fn forget_amounts(&mut self) {
+        let all = self.totals(self.len(), true, true);
+        self.before = Totals { count: self.before.count, ..all };
+        self.amounts = Amounts::Forgotten;
     }
 
     /// Puts an event at place `index`; the caller keeps the order, [`Block::reaches`] and [`Block::is_full`].
@@ -197,6 +234,10 @@ impl Block {
             self.times.iter_mut().for_each(|offset| *offset = offset.saturating_add(shift));
             self.first = moment.at;
         }
+        if matches!(self.amounts, Amounts::Forgotten) {
+            // Those before count as 0: what they were is in the totals before the block.
+            self.amounts = Amounts::Narrow(vec![0; self.times.len()]);
+        }
         self.widen_for(moment.amount);
         let grow = self.times.len() == self.times.capacity();
         let growth = self.times.len().max(ROOM);
@@ -206,7 +247,7 @@ impl Block {
         }
         self.times.insert(index, offset);
         match &mut self.amounts {
-            Amounts::Unneeded => {}
+            Amounts::Unneeded | Amounts::Forgotten => {}
             Amounts::Narrow(all) => {
                 if grow {
                     all.reserve_exact(growth);
@@ -215,29 +256,24 @@ impl Block {
             }
             Amounts::Wide(all) => all.insert(index, moment.amount),
         }
-        if !moment.values.is_empty() {
-            if grow {
-                self.values.reserve_exact(growth * moment.values.len());
-            }
-            let place = index * moment.values.len();
-            self.values.splice(place..place, moment.values.iter().copied());
-        }
+        self.values.insert(index, self.times.len() - 1, self.times.capacity().min(CAPACITY), moment.values);
         self.smallest = self.smallest.min(moment.amount);
         self.largest = self.largest.max(moment.amount);
     }
 
-    /// Moves the events from `index` on into a block of their own; `width` values an event.
-    pub(super) fn split_off(&mut self, index: usize, width: usize) -> Self {
+    /// Moves the events from `index` on into a block of their own.
+    pub(super) fn split_off(&mut self, index: usize) -> Self {
         let before = self.totals(index, true, true);
         let first = self.time(index).unwrap_or(self.first);
         let shift = u32::try_from(first - self.first).unwrap_or(u32::MAX);
+        let values = self.values.split_off(index, self.len());
         let times = self.times.split_off(index).into_iter().map(|offset| offset.saturating_sub(shift)).collect();
         let amounts = match &mut self.amounts {
             Amounts::Unneeded => Amounts::Unneeded,
+            Amounts::Forgotten => Amounts::Forgotten,
             Amounts::Narrow(all) => Amounts::Narrow(all.split_off(index)),
             Amounts::Wide(all) => Amounts::Wide(all.split_off(index)),
         };
-        let values = self.values.split_off((index * width).min(self.values.len()));
         let mut rest = Self { first, before, times, amounts, values, smallest: u64::MAX, largest: 0 };
         rest.measure();
         self.measure();
@@ -245,13 +281,12 @@ impl Block {
     }
 
     /// Forgets the `count` first events; what remains keeps its running totals.
-    pub(super) fn forget(&mut self, count: usize, width: usize) {
-        let rest = self.split_off(count.min(self.len()), width);
+    pub(super) fn forget(&mut self, count: usize) {
+        let rest = self.split_off(count.min(self.len()));
         *self = rest;
         self.times.shrink_to_fit();
-        self.values.shrink_to_fit();
         match &mut self.amounts {
-            Amounts::Unneeded => {}
+            Amounts::Unneeded | Amounts::Forgotten => {}
             Amounts::Narrow(all) => all.shrink_to_fit(),
             Amounts::Wide(all) => all.shrink_to_fit(),
         }
@@ -259,24 +294,13 @@ impl Block {
 
     /// Bytes that the columns hold, without spare room; and with it.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let columns = |len: fn(&Self) -> [usize; 3]| len(self).into_iter().sum();
-        let used: usize = columns(|block| {
-            let amounts = match &block.amounts {
-                Amounts::Unneeded => 0,
-                Amounts::Narrow(all) => all.len() * 4,
-                Amounts::Wide(all) => all.len() * 8,
-            };
-            [block.times.len() * 4, amounts, block.values.len() * 5]
-        });
-        let reserved: usize = columns(|block| {
-            let amounts = match &block.amounts {
-                Amounts::Unneeded => 0,
-                Amounts::Narrow(all) => all.capacity() * 4,
-                Amounts::Wide(all) => all.capacity() * 8,
-            };
-            [block.times.capacity() * 4, amounts, block.values.capacity() * 5]
-        });
-        (used, reserved)
+        let amounts = match &self.amounts {
+            Amounts::Unneeded | Amounts::Forgotten => (0, 0),
+            Amounts::Narrow(all) => (all.len() * 4, all.capacity() * 4),
+            Amounts::Wide(all) => (all.len() * 8, all.capacity() * 8),
+        };
+        let values = self.values.bytes(self.len());
+        (self.times.len() * 4 + amounts.0 + values.0, self.times.capacity() * 4 + amounts.1 + values.1)
     }
 
     fn widen_for(&mut self, amount: u64) {
@@ -295,4 +319,14 @@ impl Block {
         }
         (self.smallest, self.largest) = extremes;
     }
+}
+
+fn extremes<T: Ord + Copy>(amounts: &[T], none: (T, T)) -> (T, T) {
+    amounts.iter().fold(none, |(smallest, largest), one| (smallest.min(*one), largest.max(*one)))
+}
+
+fn compare<T: PartialOrd + Copy>(amounts: &[T], amount: T) -> (u32, u32) {
+    let count =
+        |(equal, smaller): (u32, u32), one: &T| (equal + u32::from(*one == amount), smaller + u32::from(*one < amount));
+    amounts.iter().fold((0, 0), count)
 }

@@ -2,10 +2,11 @@
 
 use hashbrown::HashTable;
 
-use super::block::{ABSENT, Moment, Value};
+use super::block::Moment;
 use super::labels::Verdict;
 use super::profile::{Keep, Own, Profile};
-use super::reading::{self, AsOf};
+use super::reading::{self, AsOf, Found};
+use super::values::{ABSENT, Value};
 use crate::base::hash::HashKey;
 use crate::features::Event;
 use crate::features::catalogue::{EntityReads, Kept};
@@ -27,20 +28,27 @@ pub(super) struct Entities {
     newest: i64,
     since_sweep: u32,
     swept: usize,
+    found: Found,
 }
 
 impl Entities {
     pub(super) fn new(kept: &Kept, lateness: i64, exact: usize) -> Self {
+        let mut values = [0; 8];
+        for (reach, (_, longest)) in values.iter_mut().zip(&kept.values) {
+            *reach = *longest;
+        }
+        let (amounts, width, reach) = (kept.amounts, kept.values.len(), kept.reach);
         Self {
             field: kept.entity.clone(),
-            values: kept.values.clone(),
+            values: kept.values.iter().map(|(field, _)| field.clone()).collect(),
             labels: kept.labels,
-            keep: Keep { amounts: kept.amounts, width: kept.values.len(), reach: kept.reach, lateness, exact },
+            keep: Keep { amounts, width, values, reach, lateness, exact },
             index: HashTable::new(),
             profiles: Vec::new(),
             newest: i64::MIN,
             since_sweep: 0,
             swept: 0,
+            found: Found::default(),
         }
     }
 
@@ -54,20 +62,22 @@ impl Entities {
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
+        let mut found = std::mem::take(&mut self.found);
         for event in events {
-            let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
-            let values = self.hashed(key, event, &mut values);
-            let Some(id) = id else {
+            let Some(id) = event.transaction.entity(&self.field).map(|id| key.entity(id)) else {
                 absent(reads, out, known);
                 continue;
             };
+            let values = self.hashed(key, event, &mut values);
             self.sweep();
             let place = self.place(id);
             let own = self.insert(place, event, values);
             if let (Some(reads), Some(profile)) = (reads, self.profiles.get(place)) {
-                known.push(read(profile, reads, event, own, values, out));
+                let as_of = as_of(event, own, values);
+                known.push(read(profile, reads, as_of, &mut found, out));
             }
         }
+        self.found = found;
     }
 
     /// Reads as of each event without inserting any.
@@ -80,6 +90,7 @@ impl Entities {
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
+        let mut found = Found::default();
         for event in events {
             let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
             let Some(profile) = id.and_then(|id| self.find(id)) else {
@@ -88,7 +99,7 @@ impl Entities {
             };
             let values = self.hashed(key, event, &mut values);
             let own = profile.find(event.transaction.occurred_at.0, &event.transaction.transaction_id);
-            known.push(read(profile, reads, event, own, values, out));
+            known.push(read(profile, reads, as_of(event, own, values), &mut found, out));
         }
     }
 
@@ -194,23 +205,19 @@ impl Entities {
     }
 }
 
-fn read(
-    profile: &Profile,
-    reads: &EntityReads,
-    event: &Event<'_>,
-    own: Own,
-    values: &[Value],
-    out: &mut Vec<f64>,
-) -> Known {
-    let at = event.transaction.occurred_at.0;
-    let before = if own.present { profile.step_back(own.place) } else { own.place };
+fn as_of<'a>(event: &Event<'_>, own: Own, values: &'a [Value]) -> AsOf<'a> {
+    AsOf { at: event.transaction.occurred_at.0, own, values, amount: event.base.minor.max(0).cast_unsigned() }
+}
+
+fn read(profile: &Profile, reads: &EntityReads, as_of: AsOf<'_>, found: &mut Found, out: &mut Vec<f64>) -> Known {
+    let before = if as_of.own.present { profile.step_back(as_of.own.place) } else { as_of.own.place };
     let new = profile.time_before(before).is_none();
-    Known { approximate: reading::read(profile, reads, AsOf { at, own, values }, out), new }
+    Known { approximate: reading::read(profile, reads, as_of, found, out), new }
 }
 
 fn absent(reads: Option<&EntityReads>, out: &mut Vec<f64>, known: &mut Vec<Known>) {
     if let Some(reads) = reads {
-        out.extend(reads.reads.iter().map(reading::default));
+        out.extend_from_slice(&reads.defaults);
         known.push(Known { approximate: false, new: true });
     }
 }

@@ -13,9 +13,13 @@ mod labels;
 mod profile;
 mod reading;
 #[cfg(test)]
+mod recount;
+#[cfg(test)]
 mod tests;
 mod ties;
 mod tiles;
+mod values;
+mod walk;
 
 use super::catalogue::EntityReads;
 use super::encode::encode;
@@ -175,6 +179,7 @@ impl History {
             id: key.entity(&label.transaction_id),
             labelled_at: label.labelled_at.0,
             is_fraud: label.is_fraud,
+            amount: label.base_minor.max(0).cast_unsigned(),
         };
         for (field, id) in &label.entities {
             if let Some(entities) = self.entities.iter_mut().find(|entities| entities.field == field.as_str()) {

@@ -1,10 +1,11 @@
 //! The events of one entity: a set ordered by (time, transaction id), in blocks; older ones of a hot entity in tiles;
 //! verdicts beside them.
 
-use super::block::{Block, CAPACITY, Moment, Totals, Value};
+use super::block::{Block, CAPACITY, Moment, Totals};
 use super::labels::Labels;
 use super::ties::Ties;
 use super::tiles::Tiles;
+use super::values::ABSENT;
 
 /// A first block is cut once this many of its events are past their time.
 const CUT: usize = 32;
@@ -12,10 +13,12 @@ const CUT: usize = 32;
 /// What is kept of the entities of one kind, and how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keep {
-    /// Whether amounts are kept.
-    pub(super) amounts: bool,
+    /// Longest window plus delay that needs amounts, milliseconds; 0 where none is kept.
+    pub(super) amounts: i64,
     /// Counted identifiers an event.
     pub(super) width: usize,
+    /// Longest window plus delay that needs the values of each of them, milliseconds.
+    pub(super) values: [i64; 8],
     /// Longest window plus delay, milliseconds.
     pub(super) reach: i64,
     /// How late an event may come, milliseconds.
@@ -118,12 +121,39 @@ impl Profile {
         }
     }
 
+    /// Totals of every event before `place`, from those before an earlier place on where both lie in one block.
+    pub(super) fn totals_from(
+        &self,
+        earlier: Option<(Place, Totals)>,
+        place: Place,
+        money: bool,
+        squares: bool,
+    ) -> Totals {
+        if let Some((from, totals)) = earlier
+            && from.block == place.block
+            && from.index <= place.index
+            && let Some(block) = self.blocks.get(place.block)
+        {
+            return block.add(totals, from.index..place.index, money, squares);
+        }
+        self.totals(place, money, squares)
+    }
+
     /// Totals of every event before `place`.
     pub(super) fn totals(&self, place: Place, money: bool, squares: bool) -> Totals {
         match self.blocks.get(place.block) {
             Some(block) if place.index < block.len() => block.totals(place.index, money, squares),
             Some(_) => self.blocks.get(place.block + 1).map_or(self.total, |next| next.before),
             None => self.total,
+        }
+    }
+
+    /// Number of events up to and including `at`, tiles in proportion: only differences mean anything.
+    pub(super) fn count_until(&self, at: i64) -> u32 {
+        let count = self.totals(self.upper_bound(at), false, false).count;
+        match (self.tiles_until(), &self.tiles) {
+            (Some(until), Some(tiles)) if at < until => count.wrapping_sub(tiles.after(at, until).count),
+            _ => count,
         }
     }
 
@@ -148,6 +178,23 @@ impl Profile {
                 None => place,
             },
         }
+    }
+
+    /// Time of the first event behind `place`.
+    pub(super) fn time_at(&self, place: Place) -> Option<i64> {
+        let block = self.blocks.get(place.block)?;
+        block.time(place.index).or_else(|| self.blocks.get(place.block + 1).map(Block::first))
+    }
+
+    /// The place `events` events before `place`; `None` where fewer are kept one by one.
+    pub(super) fn back(&self, place: Place, events: u32) -> Option<Place> {
+        let (mut block, mut index, mut rest) = (place.block, place.index, events as usize);
+        while rest > index {
+            rest -= index;
+            block = block.checked_sub(1)?;
+            index = self.blocks.get(block).map_or(0, Block::len);
+        }
+        Some(Place { block, index: index - rest })
     }
 
     /// Blocks and ranges of their events between two places.
@@ -191,11 +238,12 @@ impl Profile {
             if let Some(block) = self.blocks.first_mut() {
                 let gone = block.upper_bound(horizon);
                 if gone >= CUT {
-                    block.forget(gone, keep.width);
+                    block.forget(gone);
                     self.exact -= gone;
                 }
             }
         }
+        self.forget_columns(late, keep);
         if let Some(tiles) = &mut self.tiles {
             tiles.forget_until(horizon, horizon);
             if tiles.is_empty() {
@@ -207,6 +255,21 @@ impl Profile {
             if labels.is_empty() {
                 self.labels = None;
             }
+        }
+    }
+
+    /// Forgets the columns of whole blocks that no window which needs them reaches, `late` being the latest reading.
+    fn forget_columns(&mut self, late: i64, keep: &Keep) {
+        if keep.amounts > 0 && keep.amounts < keep.reach {
+            let horizon = late.saturating_sub(keep.amounts);
+            self.blocks.iter_mut().take_while(|block| block.last() <= horizon).for_each(Block::forget_amounts);
+        }
+        for (identifier, reach) in
+            keep.values.iter().enumerate().take(keep.width).filter(|(_, reach)| **reach < keep.reach)
+        {
+            let horizon = late.saturating_sub(*reach);
+            let old = self.blocks.iter_mut().take_while(|block| block.last() <= horizon);
+            old.for_each(|block| block.forget_column(identifier));
         }
     }
 
@@ -238,7 +301,7 @@ impl Profile {
             // An entity that filled a block will fill the next: its room is taken at once.
             let room = if self.blocks.last().is_some_and(Block::is_full) { CAPACITY } else { 0 };
             self.blocks.reserve_exact(1);
-            self.blocks.push(Block::new(moment.at, self.total, keep.amounts, keep.width, room));
+            self.blocks.push(Block::new(moment.at, self.total, keep.amounts > 0, room));
         }
         if let Some(block) = self.blocks.last_mut() {
             block.insert(block.len(), moment);
@@ -255,20 +318,20 @@ impl Profile {
     /// A block with room at `place`: splits a full one, begins a new one where times would not fit.
     fn make_room(&mut self, place: Place, moment: Moment<'_>, keep: &Keep) -> Place {
         let Some(block) = self.blocks.get_mut(place.block) else {
-            self.blocks.push(Block::new(moment.at, self.total, keep.amounts, keep.width, 0));
+            self.blocks.push(Block::new(moment.at, self.total, keep.amounts > 0, 0));
             return Place { block: self.blocks.len() - 1, index: 0 };
         };
         if !block.reaches(moment.at) {
             let index = place.block + usize::from(place.index > 0);
             let before = if place.index > 0 { self.totals(place, true, true) } else { block.before };
-            self.blocks.insert(index, Block::new(moment.at, before, keep.amounts, keep.width, 0));
+            self.blocks.insert(index, Block::new(moment.at, before, keep.amounts > 0, 0));
             return Place { block: index, index: 0 };
         }
         if !block.is_full() {
             return place;
         }
         let half = block.len() / 2;
-        let rest = block.split_off(half, keep.width);
+        let rest = block.split_off(half);
         self.blocks.insert(place.block + 1, rest);
         if place.index <= half { place } else { Place { block: place.block + 1, index: place.index - half } }
     }
@@ -296,7 +359,11 @@ impl Profile {
         let block = self.blocks.remove(0);
         let tiles = self.tiles.get_or_insert_default();
         for index in 0..block.len() {
-            let values: &[Value] = block.values(index..index + 1, keep.width);
+            let mut values = [ABSENT; 8];
+            for (identifier, value) in values.iter_mut().enumerate() {
+                *value = block.column(identifier).and_then(|column| column.get(index)).copied().unwrap_or(ABSENT);
+            }
+            let values = values.get(..keep.width).unwrap_or_default();
             tiles.add(block.time(index).unwrap_or(0), block.amount(index), values);
         }
         self.exact -= block.len();

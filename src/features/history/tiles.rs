@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::block::{Totals, Value};
+use super::block::Totals;
+use super::values::{ABSENT, Value};
 use crate::base::clock::HOUR;
 
 /// Length of a tile, milliseconds.
@@ -105,6 +106,11 @@ impl Tiles {
         self.tiles.is_empty()
     }
 
+    /// When the oldest tile begins.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        self.tiles.front().map(|tile| tile.hour * WIDTH)
+    }
+
     /// Whether `at` lies after the beginning of the oldest tile.
     pub(super) fn covers(&self, at: i64) -> bool {
         self.tiles.front().is_some_and(|tile| at >= tile.hour * WIDTH)
@@ -143,7 +149,7 @@ pub(super) struct Sketch {
 
 impl Sketch {
     pub(super) fn add(&mut self, value: &Value) {
-        if *value == super::block::ABSENT {
+        if *value == ABSENT {
             return;
         }
         let [a, b, c, d, e] = value.map(u64::from);

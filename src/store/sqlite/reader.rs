@@ -227,8 +227,8 @@ fn labels(connection: &Connection, since: Millis, sink: &mut dyn Sink) -> rusqli
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([since.0])?;
     while let Some(row) = rows.next()? {
-        let (transaction, _) = transaction_of(row)?;
-        sink.label(&event_label(&transaction, &label(row, 15)?));
+        let (transaction, base) = transaction_of(row)?;
+        sink.label(&event_label(&transaction, base, &label(row, 15)?));
     }
     let sql = "SELECT transaction_id, labelled_at, is_fraud, source FROM labels
                WHERE labelled_at >= ?1

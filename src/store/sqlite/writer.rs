@@ -343,7 +343,7 @@ fn put_label(connection: &Connection, label: &Label) -> rusqlite::Result<Written
     let first = connection.prepare_cached(sql)?.execute(values)? > 0;
     let sql = format!("SELECT {TRANSACTION} FROM transactions WHERE transaction_id = ?1");
     let found = connection.prepare_cached(&sql)?.query_row([&label.transaction_id], transaction_of).optional()?;
-    Ok(Written { first, transaction: found.map(|(transaction, _)| Box::new(transaction)), filled: None })
+    Ok(Written { first, transaction: found.map(Box::new), filled: None })
 }
 
 fn put_activation(
