@@ -1,6 +1,7 @@
 //! The command line: one file a command. `anyhow` may be used from here on outwards.
 
 mod check_config;
+mod evaluate;
 mod features;
 mod offline;
 mod replay;
@@ -34,6 +35,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Features(features::Features),
     Score(score::Score),
+    Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
 }
@@ -47,6 +49,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
     };
