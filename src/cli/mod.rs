@@ -2,6 +2,7 @@
 
 mod check_config;
 mod evaluate;
+mod explain;
 mod features;
 mod offline;
 mod replay;
@@ -35,6 +36,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Features(features::Features),
     Score(score::Score),
+    Explain(explain::Explain),
     Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
@@ -49,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Explain(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
