@@ -28,7 +28,7 @@ test-full: prerequisites onnxruntime ## The long suite: the tests with longer ru
 check: prerequisites ## Format, lints, rustdoc, scripts, Dockerfile, and what tracked files must not say
 	@scripts/check.sh
 
-bench: prerequisites onnxruntime ## Microbenchmarks (criterion): observe, encode and the steps around them
+bench: prerequisites onnxruntime ## Microbenchmarks (criterion): observe, encode, explain and the steps around them
 	$(CARGO) bench --locked --workspace --profile release
 
 load: prerequisites onnxruntime build ## Load test: a fresh server on a data folder of its own, against an empty handler

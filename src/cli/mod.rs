@@ -3,6 +3,7 @@
 mod catalogue;
 mod check_config;
 mod evaluate;
+mod explain;
 mod features;
 mod offline;
 mod replay;
@@ -37,6 +38,7 @@ enum Command {
     Catalogue(catalogue::Tables),
     Features(features::Features),
     Score(score::Score),
+    Explain(explain::Explain),
     Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
@@ -52,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Catalogue(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Explain(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
