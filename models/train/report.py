@@ -21,6 +21,7 @@ def value(line, candidate_name, source, versions):
             "threshold": candidate.threshold,
             "export": candidate.verified,
             "folds": {key: candidate.folds[key] for key in ("folds", "mean", "spread")},
+            "chosen_on": candidate.chosen_on["mean"],
             "test": kept,
             "importance": candidate.importance,
         }  # fmt: skip
@@ -74,7 +75,7 @@ def text(found, name):
                    [[key, data[key]["days"], data[key]["rows"], data[key]["frauds"], data[key]["known_frauds"]]
                     for key in ("train", "validation", "test")])  # fmt: skip
     lines += ["", f"Between two periods lie {data['gap_days']} days, the label delay. Known: reported before the next period began; it is what",
-              "training and validation see. The test is measured against every fraud.", ""]  # fmt: skip
+              "training, calibration, threshold and the choice of the family see. The figures below are against every fraud.", ""]  # fmt: skip
     lines += heading("Families: validation periods of the folds (mean ± standard deviation) and test")
     lines += table(["family", "AP, folds", "ROC AUC, folds", "card precision, folds", "AP, test", "ROC AUC, test", "card precision, test"],
                    [[family, *(spread(item["folds"], key) for key in ("average_precision", "roc_auc", "card_precision")),

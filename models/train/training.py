@@ -44,7 +44,8 @@ class Candidate:
     session: export.Session = None
     verified: dict = None
     margins: dict = field(default_factory=dict)  # {fold: f64 margins of its validation rows}
-    folds: dict = None  # figures over the folds
+    chosen_on: dict = None  # figures over the folds with the labels known when the test began: what chooses
+    folds: dict = None  # figures over the folds with every label there is: what is reported
     test: dict = None  # figures of the test
     importance: list = None
 
@@ -65,7 +66,7 @@ class Line:
         return self.settings.family or max(self.candidates, key=lambda name: self.merit(name))
 
     def merit(self, name):
-        mean = self.candidates[name].folds["mean"]
+        mean = self.candidates[name].chosen_on["mean"]
         return mean[self.settings.choose_by], mean["average_precision"]
 
 
@@ -121,16 +122,18 @@ def finish(line, name):
 def measure(line, judge):
     """Figures of every family over the folds and on the test, and each against the chosen one over the folds."""
     rows, known = line.rows, line.rows.known(line.split.test.start)
+    days = [np.flatnonzero(fold.validation.of(rows.day)) for fold in line.folds]
+    names = np.concatenate([np.full(len(part), str(fold.validation)) for part, fold in zip(days, line.folds)])
+    picked = np.concatenate(days)
+    tested = np.flatnonzero(line.split.test.of(rows.day))
     files = {}
     for name, candidate in line.candidates.items():
-        picked = [np.flatnonzero(fold.validation.of(rows.day)) for fold in line.folds]
         # Why without calibration: it changes no order, and there is one for the final model only.
-        scores = [calibrate.sigmoid(candidate.margins[number]) for number in range(len(line.folds))]
-        names = np.concatenate([np.full(len(part), str(fold.validation)) for part, fold in zip(picked, line.folds)])
-        everywhere = np.concatenate(picked)
-        files[name] = judge.write(rows, everywhere, np.concatenate(scores), known[everywhere], name=f"folds-{name}", folds=names)
+        scores = np.concatenate([calibrate.sigmoid(candidate.margins[number]) for number in range(len(days))])
+        path = judge.write(rows, picked, scores, known[picked], name=f"known-{name}", folds=names)
+        candidate.chosen_on = judge.figures(path)
+        files[name] = judge.write(rows, picked, scores, rows.label[picked], name=f"folds-{name}", folds=names)
         candidate.folds = judge.figures(files[name])
-        tested = np.flatnonzero(line.split.test.of(rows.day))
         path = judge.write(rows, tested, candidate.session(rows.values[tested])[0], rows.label[tested], name=f"test-{name}")
         candidate.test = judge.figures(path, candidate.threshold)
         candidate.importance = explain.importance(candidate.trained, rows.values[tested], rows.names, line.settings.seed)
