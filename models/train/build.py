@@ -17,21 +17,21 @@ PARTS = ("numpy", "scikit-learn", "xgboost-cpu", "lightgbm", "shap", "onnx", "on
 
 
 def packages(line, source, options):
-    """Writes the chosen family to --output, and every family to --each; yields what to print."""
+    """Writes the chosen family to --output, and every family, without pictures, to --each; yields what to print."""
     output = options.output.resolve()
     named = (options.name or output.parent.name, options.version or output.name)
     if options.each:
         for name in line.candidates:
             folder = options.each.resolve() / name / named[1]
-            package.write(folder, files(line, name, source, options, (name, named[1])))
+            package.write(folder, files(line, name, source, options, (name, named[1]), drawn=False))
             yield f"train: the package of {name} is at {folder}"
-    found = files(line, line.chosen, source, options, named)
+    found = files(line, line.chosen, source, options, named, drawn=True)
     package.write(output, found)
     yield found["report/report.txt"]
     yield f"train: the package is at {options.output}: serve it with ASSAY__MODEL__DIRECTORY={options.output}"
 
 
-def files(line, name, source, options, named):
+def files(line, name, source, options, named, *, drawn):
     """{path: content} of one family's package."""
     rows, candidate = line.rows, line.candidates[name]
     train, test = line.split.train.of(rows.day), line.split.test.of(rows.day)
@@ -47,10 +47,11 @@ def files(line, name, source, options, named):
     if explanation is not None:
         texts["explanation.json"] = document.dump(explanation)
     value = report.value(line, name, source, {part: importlib.metadata.version(part) for part in PARTS})
-    curves = {family: item.test for family, item in line.candidates.items()}
     texts["report/report.json"] = report.dump(value)
     texts["report/report.txt"] = report.text(value, "/".join(named))
-    texts |= {f"report/{picture}": content for picture, content in pictures.draw(value, curves).items()}
+    if drawn:
+        curves = {family: item.test for family, item in line.candidates.items()}
+        texts |= {f"report/{picture}": content for picture, content in pictures.draw(value, curves).items()}
     texts["manifest.toml"] = manifest(line, name, source, options, named, texts, explanation is not None)
     return texts
 
