@@ -10,6 +10,7 @@ The same source, options and machine give the same bytes.
 import argparse
 import pathlib
 import sys
+import time
 
 import assay
 import build
@@ -98,20 +99,23 @@ def train(options, say):
     say(f"transactions: {come.about}")
     features = work / "features.parquet"
     assay.features(come, features, names=wanted(options.features))
+    say("features: written by assay features")
     rows = read.rows(features, labels=come.labels, kinds=come.kinds(), delay_days=options.label_delay_days)
-    say(f"features: {len(rows.names)} of {len(rows.time)} transactions")
+    say(f"features: {len(rows.names)} of {len(rows.time)} transactions are read")
     line = training.fit(rows, how, say)
     for name in line.candidates:
         training.finish(line, name)
     say("exports: verified row by row against the trainers")
     training.measure(line, Judge(work, ALERTS, options.review_cost))
+    say("figures: measured by assay evaluate")
     return build.packages(line, come, options)
 
 
 def main(words=None):
     options = parser().parse_args(words)
+    begun = time.monotonic()
     try:
-        for text in train(options, lambda text: print(f"train: {text}", flush=True)):
+        for text in train(options, lambda text: print(f"train: {time.monotonic() - begun:3.0f} s  {text}", flush=True)):
             print(text, flush=True)
     except Fault as fault:
         print(f"train: {fault}", file=sys.stderr)
