@@ -72,8 +72,14 @@ def manifest(line, name, source, options, named, texts, explained):
         method=candidate.trained.explanation_method,
         explanation_sha256=sha256(texts["explanation.json"].encode()) if explained else None,
         data=f"{source.about}: trained on {split.train}, calibrated on and threshold from {split.validation}, tested on {split.test}",
-        parameters={"algorithm": name, **candidate.trained.parameters, "seed": options.seed, "threads": options.threads,
-                    "label_delay_days": options.label_delay_days, "command": options.command},  # fmt: skip
+        parameters={
+            "algorithm": name,
+            **candidate.trained.parameters,
+            "seed": options.seed,
+            "threads": options.threads,
+            "label_delay_days": options.label_delay_days,
+            "command": options.command,
+        },  # fmt: skip
         figures=figures(candidate),
     )
 

@@ -25,12 +25,18 @@ ALERTS = (10, 25, 50, 100, 200, 400, 800)
 
 
 def parser():
-    form = argparse.ArgumentParser(prog="models/train/run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.ArgumentParser(
+        prog="models/train/run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     group = form.add_argument_group("where the transactions come from; simulated without any of these")
     add = group.add_argument
     add("--input", type=pathlib.Path, help="file of transactions: .parquet, .csv, .ndjson")
     add("--connector", default="canonical", help="how the file speaks: canonical, major, stripe, handbook, or a mapping file")
-    add("--labels", type=pathlib.Path, help="its verdicts, NDJSON as POST /labels takes them; without it the column is_fraud counts")
+    add(
+        "--labels",
+        type=pathlib.Path,
+        help="its verdicts, NDJSON as POST /labels takes them; without it the column is_fraud counts",
+    )
     add("--store", type=pathlib.Path, help="the log of assay serve, such as data/assay.sqlite; it is only read")
     add("--rates", type=pathlib.Path, help="exchange rates, as assay features takes them")
     add("--base-currency", help="currency in which amounts are compared")
@@ -54,12 +60,22 @@ def parser():
     add("--alerts-per-day", type=positive, default=100, help="alerts a day that the threshold allows (default 100)")
     add("--review-cost", type=float, default=5.0, help="cost of looking at one alert, for the cost curve (default 5)")
     add = form.add_argument_group("what is written").add_argument
-    add("--output", type=pathlib.Path, default=assay.ROOT / "data/models/fraud/2", help="package: models/<name>/<version> (default data/models/fraud/2)")
+    add(
+        "--output",
+        type=pathlib.Path,
+        default=assay.ROOT / "data/models/fraud/2",
+        help="package: models/<name>/<version> (default data/models/fraud/2)",
+    )
     add("--each", type=pathlib.Path, metavar="FOLDER", help="write a package of every family as well, FOLDER/<family>/<version>")
     add("--name", help="default: the name of the folder above --output")
     add("--version", help="default: the name of --output")
     add("--command", default="models/train/run.sh", help="how to make it again, for the manifest")
-    add("--work", type=pathlib.Path, default=assay.ROOT / ".cache/training", help="folder for files on the way (default .cache/training)")
+    add(
+        "--work",
+        type=pathlib.Path,
+        default=assay.ROOT / ".cache/training",
+        help="folder for files on the way (default .cache/training)",
+    )
     return form
 
 

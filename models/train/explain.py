@@ -22,7 +22,9 @@ def golden(trained, session, values):
     margin = session(values)[1]
     off = np.abs(baseline + contributions.sum(axis=1) - margin).max(initial=0.0)
     if off > TOLERANCE:
-        raise Fault(f"explanation of {trained.name}: baseline and contributions miss the margin by {off:.3g}; {TOLERANCE:g} is allowed")
+        raise Fault(
+            f"explanation of {trained.name}: baseline and contributions miss the margin by {off:.3g}; {TOLERANCE:g} is allowed"
+        )
     return {
         "tolerance": TOLERANCE,
         "baseline": baseline,

@@ -40,7 +40,9 @@ class Judge:
     def figures(self, path, threshold=None):
         columns = pq.read_schema(path).names
         kind, fold = (name if name in columns else None for name in (KIND, FOLD))
-        return assay.evaluate(path, threshold=threshold, alerts=self.alerts, review=self.review, curve=CURVE, kind=kind, fold=fold)
+        return assay.evaluate(
+            path, threshold=threshold, alerts=self.alerts, review=self.review, curve=CURVE, kind=kind, fold=fold
+        )
 
     def compare(self, first, second, seed):
         """second − first over the folds, with bootstrap intervals; the files' places are left out, they say nothing."""

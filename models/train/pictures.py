@@ -1,4 +1,4 @@
-"""The pictures of the report, from the figures of report.json. Out: {name: bytes of a PNG}; the same figures give the same bytes."""
+"""The pictures of the report. In: the figures of report.json. Out: {name: bytes of a PNG}, the same for the same figures."""
 
 import io
 import pathlib
@@ -67,7 +67,9 @@ def drawn_curves(family, curves):
 
 def folds(found):
     figure, places = axes(3)
-    for place, key, title in zip(places, ("average_precision", "roc_auc", "card_precision"), ("Average precision", "ROC AUC", "Card precision")):
+    for place, key, title in zip(
+        places, ("average_precision", "roc_auc", "card_precision"), ("Average precision", "ROC AUC", "Card precision")
+    ):
         for name, item in found["families"].items():
             points = [(fold["name"].split("..")[0][5:], fold[key]) for fold in item["folds"]["folds"] if fold[key] is not None]
             points.sort()
@@ -97,7 +99,9 @@ def alerts(test):
     for key in ("precision", "recall", "amount_recall"):
         points = [(day, item[key]) for day, item in zip(days, test["alerts"]) if item.get(key) is not None]
         if points:
-            place.plot(*zip(*points), marker="o", markersize=3, linewidth=1.2, label=key.replace("amount_recall", "recall of the amount"))
+            place.plot(
+                *zip(*points), marker="o", markersize=3, linewidth=1.2, label=key.replace("amount_recall", "recall of the amount")
+            )
     place.set(xscale="log", xlabel="alerts a day", title="By alerts a day, on the test", ylim=(0, 1.01))
     place.set_xticks(days, [str(day) for day in days], fontsize=7)
     place.minorticks_off()

@@ -127,7 +127,9 @@ def read_verdicts(path, ids):
                 if row is not None:
                     found.append((row, moment(verdict["labelled_at"]), int(bool(verdict["is_fraud"]))))
             except (ValueError, KeyError, TypeError) as error:
-                raise Fault(f"{path}, line {number}: no verdict with transaction_id, is_fraud and labelled_at: {error!r}") from error
+                raise Fault(
+                    f"{path}, line {number}: no verdict with transaction_id, is_fraud and labelled_at: {error!r}"
+                ) from error
     if not found:
         raise Fault(f"{path}: no verdict on any of the {len(ids)} transactions: are these the labels of this file?")
     row, at, fraud = np.array(sorted(found), dtype=np.int64).T

@@ -27,7 +27,7 @@ class Source:
     """Further words for `assay features` and `assay score`."""
 
     def kinds(self):
-        """{transaction_id: kind of fraud}: from the column fraud_kind of a Parquet file, else from the key fraud_kind of the verdicts."""
+        """{transaction_id: kind of fraud}: a column of a Parquet file, else a key of the verdicts, named fraud_kind."""
         if self.transactions.suffix == ".parquet":
             present = pq.read_schema(self.transactions).names
             if "fraud_kind" in present and "transaction_id" in present:
@@ -43,7 +43,9 @@ class Source:
 
 def of(options, work):
     """The source that the options name; what is made for it goes to the folder `work`."""
-    more = tuple(word for pair in (("--rates", options.rates), ("--base-currency", options.base_currency)) if pair[1] for word in pair)
+    more = tuple(
+        word for pair in (("--rates", options.rates), ("--base-currency", options.base_currency)) if pair[1] for word in pair
+    )
     if options.input and options.store:
         raise Fault("--input and --store exclude each other: the transactions come from one place")
     if options.store:

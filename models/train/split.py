@@ -63,14 +63,16 @@ def date(day):
 
 
 def by_time(first, last, *, gap=7, validation=7, test=7, train=None):
-    """Cuts the days `first`..`last` from the newest back. `train`: at most so many training days; all that are left without it.
+    """Cuts the days `first`..`last` from the newest back. `train`: at most so many training days; without it all that are left.
 
     Fault: nothing is left to train on.
     """
     needed = test + gap + validation + gap + 1
     if last - first + 1 < needed:
-        raise Fault(f"{date(first)}..{date(last)} is too short: {needed} days are needed: {validation} of validation, {test} of test, a gap of "
-                    f"{gap} before either, and one to train on: give more days, or shorter parts")  # fmt: skip
+        raise Fault(
+            f"{date(first)}..{date(last)} is too short: {needed} days are needed: {validation} of validation, {test} of test, a gap of "
+            f"{gap} before either, and one to train on: give more days, or shorter parts"
+        )
     tested = Period(last - test + 1, last)
     fold = prequential(first, tested.first - gap - 1, folds=1, gap=gap, validation=validation, train=train)[0]
     return Split(fold.train, fold.validation, tested)

@@ -1,16 +1,16 @@
 """The kinds of model that can be trained. Each module has one class, and all classes have the same face:
 
-    name, tolerance              bar of the export: largest difference of a probability from the trainer's
-    splits                       True where a float at a split may send a row the other way (trees)
-    explanation_method           tree_shap, linear_shap or permutation_shapley, as the manifest says it
-    defaults                     parameters and their values
-    fit(values, label, *, seed, parameters, threads)     values f32 [N, F], label i8 [N] → a trained one:
-      .parameters                what it was trained with, for the manifest
-      .margin(values)            log-odds by the trainer's own prediction, f64 [N]
-      .graph()                   (nodes, initializers) of the graph from `input` to `margin`
-      .explanation()             explanation.json as a value; None where the method needs none
-      .contributions(values)     (baseline, f64 [N, F]) that add up to the margin; None where there is no exact one
-      .gain()                    importance of each feature inside the model, f64 [F] that adds up to 1; None where there is none
+name, tolerance              bar of the export: largest difference of a probability from the trainer's
+splits                       True where a float at a split may send a row the other way (trees)
+explanation_method           tree_shap, linear_shap or permutation_shapley, as the manifest says it
+defaults                     parameters and their values
+fit(values, label, *, seed, parameters, threads)     values f32 [N, F], label i8 [N] → a trained one:
+  .parameters                what it was trained with, for the manifest
+  .margin(values)            log-odds by the trainer's own prediction, f64 [N]
+  .graph()                   (nodes, initializers) of the graph from `input` to `margin`
+  .explanation()             explanation.json as a value; None where the method needs none
+  .contributions(values)     (baseline, f64 [N, F]) that add up to the margin; None where there is no exact one
+  .gain()                    importance of each feature inside the model, f64 [F] that adds up to 1; None where there is none
 """
 
 from families.lightgbm import LightGBM

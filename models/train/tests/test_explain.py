@@ -31,7 +31,9 @@ class Reasons(unittest.TestCase):
         """The trainer's model of the run, fitted again from the same rows."""
         rows = support.rows()
         report = json.loads((support.trained() / "each" / family / "1/report/report.json").read_text())
-        first, last = (np.datetime64(day).astype("datetime64[D]").astype(int) for day in report["data"]["train"]["days"].split(".."))
+        first, last = (
+            np.datetime64(day).astype("datetime64[D]").astype(int) for day in report["data"]["train"]["days"].split("..")
+        )
         start = np.datetime64(report["data"]["validation"]["days"].split("..")[0]).astype("datetime64[D]").astype(int)
         inside = (rows.day >= first) & (rows.day <= last)
         return FAMILIES[family].fit(rows.values[inside], rows.known(start * 86_400_000)[inside], seed=1)

@@ -55,7 +55,11 @@ class Export(unittest.TestCase):
             self.assertGreater(len(splits), 500)
             values = []
             for place, (feature, threshold) in enumerate(sorted(splits)):
-                for value in (np.nextafter(np.float32(threshold), np.float32(-np.inf)), threshold, np.nextafter(np.float32(threshold), np.float32(np.inf))):
+                for value in (
+                    np.nextafter(np.float32(threshold), np.float32(-np.inf)),
+                    threshold,
+                    np.nextafter(np.float32(threshold), np.float32(np.inf)),
+                ):
                     row = self.values[place % ROWS].copy()
                     row[feature] = value
                     values.append(row)
@@ -72,7 +76,10 @@ class Export(unittest.TestCase):
         for name, trained in self.trained.items():
             with self.subTest(name):
                 graph = onnx.load_from_string(self.graph(name)).graph
-                shape = {value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim] for value in [*graph.input, *graph.output]}
+                shape = {
+                    value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+                    for value in [*graph.input, *graph.output]
+                }
                 self.assertEqual(shape, {"input": [0, WIDTH], "score": [0, 1], "margin": [0, 1]})
                 operators = [node.op_type for node in graph.node]
                 self.assertEqual(operators[-3:], ["Mul", "Add", "Sigmoid"])

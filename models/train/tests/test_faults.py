@@ -35,7 +35,9 @@ class Command(unittest.TestCase):
 
     def test_no_labels(self):
         file = self.transactions(lambda table: table.drop_columns(["is_fraud"]))
-        self.refused("is_fraud is null in .* rows: every row needs its label, or give the verdicts with --labels", "--input", file)
+        self.refused(
+            "is_fraud is null in .* rows: every row needs its label, or give the verdicts with --labels", "--input", file
+        )
 
     def test_one_class(self):
         def genuine(table):
@@ -45,19 +47,32 @@ class Command(unittest.TestCase):
 
     def test_too_short(self):
         def short(table):
-            return table.filter(pc.less(table["occurred_at"], pa.scalar(1_767_225_600_000 + 10 * 86_400_000).cast(table["occurred_at"].type)))
+            return table.filter(
+                pc.less(table["occurred_at"], pa.scalar(1_767_225_600_000 + 10 * 86_400_000).cast(table["occurred_at"].type))
+            )
 
-        self.refused("2026-01-01..2026-01-10 is too short: 29 days are needed: .* give more days", "--input", self.transactions(short))
+        self.refused(
+            "2026-01-01..2026-01-10 is too short: 29 days are needed: .* give more days", "--input", self.transactions(short)
+        )
 
     def test_no_fraud_in_a_part(self):
         def late(table):
-            frauds = pc.and_(table["is_fraud"], pc.greater(table["occurred_at"], pa.scalar(1_767_225_600_000 + 30 * 86_400_000).cast(table["occurred_at"].type)))
+            frauds = pc.and_(
+                table["is_fraud"],
+                pc.greater(table["occurred_at"], pa.scalar(1_767_225_600_000 + 30 * 86_400_000).cast(table["occurred_at"].type)),
+            )
             return table.set_column(table.column_names.index("is_fraud"), "is_fraud", frauds)
 
-        self.refused("training of fold 1, .*: .* rows, 0 of them known as fraud", "--input", self.transactions(late), *support.SHORT)
+        self.refused(
+            "training of fold 1, .*: .* rows, 0 of them known as fraud", "--input", self.transactions(late), *support.SHORT
+        )
 
     def test_a_required_column_is_missing(self):
-        self.refused("assay features ended with status 1: .*terminal_id", "--input", self.transactions(lambda table: table.drop_columns(["terminal_id"])))
+        self.refused(
+            "assay features ended with status 1: .*terminal_id",
+            "--input",
+            self.transactions(lambda table: table.drop_columns(["terminal_id"])),
+        )
 
     def test_no_file_and_no_log(self):
         self.refused("nowhere.parquet: there is no such file", "--input", self.folder / "nowhere.parquet")
@@ -75,28 +90,55 @@ class Command(unittest.TestCase):
         self.refused("--family mlp is not among", "--families", "xgboost", "--family", "mlp")
         self.refused("--set xgboost.depth=3: give family.parameter=value", "--set", "xgboost.depth=3")
         self.refused("--set xgboost.max_depth=x: 'x' is no int", "--set", "xgboost.max_depth=x")
-        self.refused("assay features ended with status 1: .*no_such_feature", "--input", self.transactions(lambda table: table), "--features", "no_such_feature")
+        self.refused(
+            "assay features ended with status 1: .*no_such_feature",
+            "--input",
+            self.transactions(lambda table: table),
+            "--features",
+            "no_such_feature",
+        )
 
     def test_a_folder_that_is_no_package_is_left_alone(self):
         (self.folder / "fraud/1").mkdir(parents=True)
         (self.folder / "fraud/1/diary.txt").write_text("mine")
         work = support.trained() / "work"
-        status, _, errors = support.called(*support.SHORT, "--input", work / "transactions.parquet", "--labels", work / "labels.ndjson", "--families",
-                                         "logistic", "--folds", 1, "--work", self.folder / "work", "--output", self.folder / "fraud/1")  # fmt: skip
+        status, _, errors = support.called(
+            *support.SHORT,
+            "--input",
+            work / "transactions.parquet",
+            "--labels",
+            work / "labels.ndjson",
+            "--families",
+            "logistic",
+            "--folds",
+            1,
+            "--work",
+            self.folder / "work",
+            "--output",
+            self.folder / "fraud/1",
+        )
         self.assertEqual(status, 1)
         self.assertRegex(errors, "is no package and not empty")
         self.assertEqual((self.folder / "fraud/1/diary.txt").read_text(), "mine")
 
-
     def test_a_process_of_its_own_ends_with_status_1_and_one_line(self):
-        done = support.run("--store", self.folder / "nowhere.sqlite", "--work", self.folder / "work", "--output", self.folder / "fraud/1")
+        done = support.run(
+            "--store", self.folder / "nowhere.sqlite", "--work", self.folder / "work", "--output", self.folder / "fraud/1"
+        )
         self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout), (1, 1, ""))
 
 
 class Reading(unittest.TestCase):
     def file(self, **changed):
-        columns = {"transaction_id": ["a", "b"], "occurred_at": [1, 2], "is_fraud": [True, False], "customer_id": ["c", "c"],
-                   "amount_minor": [1, 2], "amount": [0.01, 0.02], **changed}  # fmt: skip
+        columns = {
+            "transaction_id": ["a", "b"],
+            "occurred_at": [1, 2],
+            "is_fraud": [True, False],
+            "customer_id": ["c", "c"],
+            "amount_minor": [1, 2],
+            "amount": [0.01, 0.02],
+            **changed,
+        }
         path = pathlib.Path(self.kept.name) / "features.parquet"
         pq.write_table(pa.table({name: column for name, column in columns.items() if column is not None}), path)
         return path

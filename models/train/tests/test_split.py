@@ -27,7 +27,18 @@ def made_rows(days=60, a_day=50, seed=3):
     verdicts = read.Verdicts(row[order], when[order], fraud[order])
     empty = np.array([""] * len(time), dtype=object)
     values = np.zeros((len(time), 1), dtype=np.float32)
-    return read.Rows(["amount"], values, time, np.arange(len(time)).astype(str), empty, values[:, 0].astype(float), label, empty, verdicts, 7 * DAY)
+    return read.Rows(
+        ["amount"],
+        values,
+        time,
+        np.arange(len(time)).astype(str),
+        empty,
+        values[:, 0].astype(float),
+        label,
+        empty,
+        verdicts,
+        7 * DAY,
+    )
 
 
 class Split(unittest.TestCase):
@@ -74,7 +85,9 @@ class Known(unittest.TestCase):
         for row, at, fraud in zip(rows.verdicts.row, rows.verdicts.labelled_at, rows.verdicts.is_fraud):
             naive.setdefault(int(row), []).append((int(at), int(fraud)))
         for moment in (0, 10 * DAY, 33 * DAY + 5, 200 * DAY):
-            expected = [max((v for v in naive.get(row, []) if v[0] <= moment), default=(0, 0))[1] for row in range(len(rows.time))]
+            expected = [
+                max((v for v in naive.get(row, []) if v[0] <= moment), default=(0, 0))[1] for row in range(len(rows.time))
+            ]
             self.assertEqual(rows.known(moment).tolist(), expected)
 
     def test_training_sees_no_verdict_of_the_validation_period(self):
@@ -98,7 +111,9 @@ class Known(unittest.TestCase):
     def test_at_the_same_moment_fraud_wins(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "labels.ndjson"
-            path.write_text('{"transaction_id":"a","is_fraud":true,"labelled_at":5}\n{"transaction_id":"a","is_fraud":false,"labelled_at":5}\n')
+            path.write_text(
+                '{"transaction_id":"a","is_fraud":true,"labelled_at":5}\n{"transaction_id":"a","is_fraud":false,"labelled_at":5}\n'
+            )
             verdicts = read.read_verdicts(path, ["b", "a"])
         self.assertEqual(verdicts.newest(2, 5).tolist(), [0, 1])
         self.assertEqual(verdicts.newest(2, 4).tolist(), [0, 0])

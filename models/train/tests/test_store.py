@@ -24,8 +24,19 @@ class Store(unittest.TestCase):
         cls.folder.mkdir()
         pq.write_table(cls.payments, cls.folder / "payments.parquet")
         with server(cls.folder, made / "fraud/1") as address:
-            assay.run("replay", "--input", cls.folder / "payments.parquet", "--labels", cls.labels, "--url", f"http://{address}",
-                      "--rate", "2000", "--connections", "1")  # fmt: skip
+            assay.run(
+                "replay",
+                "--input",
+                cls.folder / "payments.parquet",
+                "--labels",
+                cls.labels,
+                "--url",
+                f"http://{address}",
+                "--rate",
+                "2000",
+                "--connections",
+                "1",
+            )
             # Read while the server runs: it is only read.
             cls.found = store.export(cls.log, cls.folder / "transactions.parquet", cls.folder / "labels.ndjson")
 
@@ -39,14 +50,32 @@ class Store(unittest.TestCase):
         self.assertFalse(paid)
 
     def test_verdicts_come_out_as_they_were_given(self):
-        given = {(verdict["transaction_id"], verdict["is_fraud"]) for verdict in map(json.loads, self.labels.read_text().splitlines())}
+        given = {
+            (verdict["transaction_id"], verdict["is_fraud"]) for verdict in map(json.loads, self.labels.read_text().splitlines())
+        }
         found = [json.loads(line) for line in (self.folder / "labels.ndjson").read_text().splitlines()]
         self.assertGreater(len(found), 0)
         self.assertLessEqual({(verdict["transaction_id"], verdict["is_fraud"]) for verdict in found}, given)
 
     def test_the_command_takes_the_log(self):
-        status, printed, errors = support.called("--store", self.log, "--work", self.folder / "work", "--output", self.folder / "fraud/2", "--families", "logistic",
-                                                 "--folds", 1, "--label-delay-days", 1, "--validation-days", 1, "--test-days", 1)  # fmt: skip
+        status, printed, errors = support.called(
+            "--store",
+            self.log,
+            "--work",
+            self.folder / "work",
+            "--output",
+            self.folder / "fraud/2",
+            "--families",
+            "logistic",
+            "--folds",
+            1,
+            "--label-delay-days",
+            1,
+            "--validation-days",
+            1,
+            "--test-days",
+            1,
+        )
         # Two days are too few to train on; that they were read is what the message shows.
         self.assertEqual(status, 1)
         self.assertRegex(printed, f"transactions: {PAYMENTS} transactions of the log, 2026-01-01 to 2026-01-02")

@@ -66,8 +66,12 @@ class Training(unittest.TestCase):
         self.assertEqual(manifest["training"]["parameters"]["algorithm"], report["family"])
         self.assertEqual(manifest["threshold"]["value"], chosen["threshold"])
         self.assertEqual(manifest["sha256"], hashes(package)["model.onnx"])
-        self.assertAlmostEqual(manifest["training"]["figures"]["test"]["average_precision"], chosen["test"]["average_precision"], places=6)
-        self.assertEqual(max(report["families"], key=lambda name: report["families"][name]["chosen_on"]["average_precision"]), report["family"])
+        self.assertAlmostEqual(
+            manifest["training"]["figures"]["test"]["average_precision"], chosen["test"]["average_precision"], places=6
+        )
+        self.assertEqual(
+            max(report["families"], key=lambda name: report["families"][name]["chosen_on"]["average_precision"]), report["family"]
+        )
         self.assertEqual(len(golden["inputs"][0]), len(manifest["features"]))
         text = (package / "report/report.txt").read_text()
         self.assertIn(f"{chosen['test']['average_precision']:.3f}", text)
@@ -77,7 +81,9 @@ class Training(unittest.TestCase):
     def test_the_threshold_gives_the_alerts_asked_for_on_the_validation_days(self):
         report = json.loads((support.trained() / "fraud/1/report/report.json").read_text())
         rows, package = support.rows(), support.trained() / "fraud/1"
-        first, last = (np.datetime64(day).astype("datetime64[D]").astype(int) for day in report["data"]["validation"]["days"].split(".."))
+        first, last = (
+            np.datetime64(day).astype("datetime64[D]").astype(int) for day in report["data"]["validation"]["days"].split("..")
+        )
         inside = (rows.day >= first) & (rows.day <= last)
         score = onnxruntime.InferenceSession(package / "model.onnx").run(["score"], {"input": rows.values[inside]})[0][:, 0]
         flagged = int((score >= np.float32(report["families"][report["family"]]["threshold"])).sum())

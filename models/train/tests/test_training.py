@@ -26,8 +26,21 @@ class Spy:
 
 
 def settings(**changed):
-    found = {"families": [Spy], "parameters": {}, "family": None, "choose_by": "average_precision", "alerts": 10, "gap": 7, "validation": 7,
-             "test": 7, "train": None, "folds": 3, "seed": 1, "threads": 1, **changed}  # fmt: skip
+    found = {
+        "families": [Spy],
+        "parameters": {},
+        "family": None,
+        "choose_by": "average_precision",
+        "alerts": 10,
+        "gap": 7,
+        "validation": 7,
+        "test": 7,
+        "train": None,
+        "folds": 3,
+        "seed": 1,
+        "threads": 1,
+        **changed,
+    }
     return training.Settings(**found)
 
 
@@ -47,7 +60,11 @@ class WhoSeesWhat(unittest.TestCase):
             begun = fold.validation.first * 86_400_000
             for row, seen in zip(numbers, label):
                 mine = self.rows.verdicts.row == row
-                known = [(at, fraud) for at, fraud in zip(self.rows.verdicts.labelled_at[mine], self.rows.verdicts.is_fraud[mine]) if at <= begun]
+                known = [
+                    (at, fraud)
+                    for at, fraud in zip(self.rows.verdicts.labelled_at[mine], self.rows.verdicts.is_fraud[mine])
+                    if at <= begun
+                ]
                 self.assertEqual(seen, max(known, default=(0, 0))[1])
 
     def test_calibration_sees_the_labels_known_when_the_test_began(self):
@@ -61,9 +78,15 @@ class WhoSeesWhat(unittest.TestCase):
 
     def test_the_family_with_the_best_folds_is_chosen_unless_one_is_asked_for(self):
         folds = {"a": (0.3, 0.5), "b": (0.6, 0.4), "c": (0.5, 0.1)}
-        for asked, choose_by, expected in ((None, "average_precision", "b"), (None, "card_precision", "a"), ("c", "average_precision", "c")):
-            candidates = {name: training.Candidate(None, chosen_on={"mean": {"average_precision": ap, "card_precision": cards}})
-                          for name, (ap, cards) in folds.items()}  # fmt: skip
+        for asked, choose_by, expected in (
+            (None, "average_precision", "b"),
+            (None, "card_precision", "a"),
+            ("c", "average_precision", "c"),
+        ):
+            candidates = {
+                name: training.Candidate(None, chosen_on={"mean": {"average_precision": ap, "card_precision": cards}})
+                for name, (ap, cards) in folds.items()
+            }
             line = training.Line(None, settings(family=asked, choose_by=choose_by), None, [], candidates)
             self.assertEqual(line.chosen, expected)
 
