@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 models/train/setup.sh
-export PYTHONDONTWRITEBYTECODE=1 OMP_WAIT_POLICY=passive
+# One thread, as other tests may run beside these.
+export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 .cache/train/bin/python -m unittest discover --start-directory models/train/tests --top-level-directory models/train
 if [ -n "${ASSAY_HANDBOOK:-}" ]; then .cache/train/bin/python models/train/handbook.py; fi

@@ -36,7 +36,7 @@ class Reasons(unittest.TestCase):
         )
         start = np.datetime64(report["data"]["validation"]["days"].split("..")[0]).astype("datetime64[D]").astype(int)
         inside = (rows.day >= first) & (rows.day <= last)
-        return FAMILIES[family].fit(rows.values[inside], rows.known(start * 86_400_000)[inside], seed=1)
+        return FAMILIES[family].fit(rows.values[inside], rows.known(start * 86_400_000)[inside], seed=1, threads=1)
 
     def picked(self):
         """ROWS rows over the whole time, those that score highest among them."""

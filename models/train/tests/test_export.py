@@ -31,7 +31,7 @@ class Export(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.values, label = made()
-        cls.trained = {name: family.fit(cls.values, label, seed=4) for name, family in FAMILIES.items()}
+        cls.trained = {name: family.fit(cls.values, label, seed=4, threads=1) for name, family in FAMILIES.items()}
         cls.calibration = calibrate.Platt(np.float32(0.9), np.float32(-0.3))
 
     def graph(self, name):
@@ -90,7 +90,7 @@ class Export(unittest.TestCase):
         values, label = made()
         for name, family in FAMILIES.items():
             with self.subTest(name):
-                self.assertEqual(export.onnx(family.fit(values, label, seed=4), self.calibration, WIDTH), self.graph(name))
+                self.assertEqual(export.onnx(family.fit(values, label, seed=4, threads=1), self.calibration, WIDTH), self.graph(name))
 
     def test_covers_are_those_of_the_training_rows(self):
         for name in ("xgboost", "lightgbm"):
@@ -121,7 +121,7 @@ class Export(unittest.TestCase):
         label = np.r_[np.ones(20), np.zeros(180)].astype(np.int8)
         for name in ("xgboost", "lightgbm"):
             with self.subTest(name):
-                trained = FAMILIES[name].fit(values, label, seed=1)
+                trained = FAMILIES[name].fit(values, label, seed=1, threads=1)
                 session = export.Session(export.onnx(trained, self.calibration, WIDTH))
                 self.assertEqual(verify.export(trained, self.calibration, session, values)["beyond"], 0)
 
