@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 ASSAY := target/release/assay
 
-.PHONY: help run test test-full check bench load model docs onnxruntime docker-check build prerequisites clean
+.PHONY: help run test test-full check bench load train train-setup model docs onnxruntime docker-check build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r word what; do \
@@ -28,13 +28,19 @@ test-full: prerequisites onnxruntime ## The long suite: the tests with longer ru
 check: prerequisites ## Format, lints, rustdoc, scripts, Dockerfile, and what tracked files must not say
 	@scripts/check.sh
 
-bench: prerequisites onnxruntime ## Microbenchmarks (criterion): observe, encode and the steps around them
+bench: prerequisites onnxruntime ## Microbenchmarks (criterion): observe, encode, explain and the steps around them
 	$(CARGO) bench --locked --workspace --profile release
 
 load: prerequisites onnxruntime build ## Load test: a fresh server on a data folder of its own, against an empty handler
 	@scripts/load.sh
 
-model: prerequisites onnxruntime build ## Make models/fraud/1 again from simulated payments
+train: prerequisites onnxruntime build train-setup ## Train a model, report on it and package it; ARGS="--help" says from what and how
+	@models/train/run.sh $(ARGS)
+
+train-setup: ## The Python environment of training in .cache/train, pinned
+	@models/train/setup.sh
+
+model: prerequisites onnxruntime build train-setup ## Make models/fraud/1 again from simulated payments, the same bytes on the same machine
 	@scripts/model.sh
 
 docs: build ## Write the tables of docs/FEATURES.md from the catalogue of features

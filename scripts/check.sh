@@ -15,7 +15,7 @@ step "rustdoc"
 RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps --document-private-items --quiet
 
 step "shell scripts"
-for script in scripts/*.sh .ci/run; do
+for script in scripts/*.sh models/train/*.sh .ci/run; do
   bash -n "$script"
   [ -x "$script" ] || { echo "$script is not executable" >&2; exit 1; }
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test of the workspace, then the README's commands. Closing lines say what ran and what did not.
+# Every test of the workspace, then those of training, then the README's commands. Closing lines say what ran and what did not.
 #   ASSAY_HANDBOOK=<folder>   reference data that some tests compare with; without it they say that they did not run
 #   ASSAY_LONG=1              the tests take their long form (make test-full)
 # Invariant: nothing is skipped in silence. An ignored test is a failure here.
@@ -20,6 +20,7 @@ cargo test --release --workspace --locked --no-fail-fast 2>&1 | tee "$output" ||
 if [ -z "$failed" ]; then
   # Against the program that the tests have just judged.
   cargo build --release --locked --workspace
+  models/train/test.sh || failed="a test of training failed"
   python3 scripts/readme_check.py || failed="a command of the README failed"
 fi
 
@@ -28,7 +29,7 @@ passed=$(sum passed)
 ignored=$(sum ignored)
 
 echo
-echo "tests passed: $passed, ignored: $ignored, long form: $([ -n "${ASSAY_LONG:-}" ] && echo yes || echo no)"
+echo "tests passed: $passed and those of training, ignored: $ignored, long form: $([ -n "${ASSAY_LONG:-}" ] && echo yes || echo no)"
 if [ -z "${ASSAY_HANDBOOK:-}" ]; then
   echo "NOT RUN: the comparisons with reference data, because ASSAY_HANDBOOK names no folder (CONTRIBUTING.md says which)"
 else

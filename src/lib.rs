@@ -9,7 +9,7 @@
 //!
 //! Modules stand in the order of the line and import only what stands above them in this list
 //! (`tests/architecture.rs` reads the `use` lines): `base`, `ops`, `transaction`, `features`, `model`,
-//! `decision`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
+//! `decision`, `evaluation`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
 
 pub mod api;
 pub mod app;
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod decision;
 pub mod engine;
+pub mod evaluation;
 pub mod features;
 pub mod model;
 pub mod ops;

@@ -13,6 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["features"],
     &["model"],
     &["decision"],
+    &["evaluation"],
     &["engine"],
     &["store"],
     &["stream", "simulate"],
@@ -24,7 +25,7 @@ const ORDER: &[&[&str]] = &[
 ];
 
 /// Modules of values in, values out.
-const PURE: &[&str] = &["transaction", "features", "decision"];
+const PURE: &[&str] = &["transaction", "features", "decision", "evaluation"];
 /// What a pure module does not name.
 const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "SystemTime", "Instant::now"];
 /// The one file that names the runtime of models.

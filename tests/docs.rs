@@ -10,8 +10,10 @@ use assay::api::problem::CODES;
 use assay::api::{OPENAPI, ROUTES};
 use assay::base::money::Currency;
 use assay::config::Config;
+use assay::decision::DegradedCause;
 use assay::features::Catalogue;
 use assay::features::catalogue::fill;
+use assay::model::Method;
 use assay::ops::metrics::{ProblemCode, TABLE};
 use assay::transaction::RejectionCode;
 use serde_json::Value;
@@ -164,4 +166,26 @@ fn features_md_is_the_catalogue() {
     for feature in catalogue.features() {
         assert!(text.contains(&format!("| `{}` | {} |", feature.name, feature.meaning)), "{}", feature.name);
     }
+}
+
+#[test]
+fn api_md_has_every_code_of_a_reason() {
+    let documented = rows(&read("docs/API.md"));
+    let of_reasons = |row: &&Vec<String>| row.len() == 3 && ["yes", "no"].contains(&row[1].as_str());
+    let told: Vec<_> = documented.iter().filter(of_reasons).cloned().collect();
+    let expected = DegradedCause::ALL.map(|cause| {
+        let degrades = if cause.degrades() { "yes" } else { "no" };
+        [cause.as_str(), degrades, cause.message()].map(str::to_owned).to_vec()
+    });
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn openapi_and_models_md_have_every_method_of_explanation() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let methods = [Method::TreeShap, Method::LinearShap, Method::PermutationShapley].map(Method::as_str);
+    let described = &document["components"]["schemas"]["Explanation"]["properties"]["method"]["enum"];
+    assert_eq!(*described, serde_json::json!(methods));
+    let text = read("docs/MODELS.md");
+    assert!(methods.iter().all(|method| text.contains(&format!("\n### `{method}`"))));
 }

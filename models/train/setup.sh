@@ -22,11 +22,20 @@ python3 -c 'import venv, ensurepip' 2>/dev/null || fail "python3 has no venv mod
 
 rm -rf "$folder"
 mkdir -p "$folder"
-# --no-deps: the list is complete, and xgboost's wish for a GPU library is 300 MB that training here has no use for.
+# --no-deps: the list is complete, and nothing else is to come in.
 if ! { python3 -m venv "$folder" && "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
     --only-binary=:all: --no-deps --requirement "$pins"; } >"$folder/log" 2>&1; then
     cat "$folder/log" >&2
     fail "the environment could not be made"
 fi
+"$folder/bin/python" -m pip check --disable-pip-version-check >"$folder/log" 2>&1 || {
+    cat "$folder/log" >&2
+    fail "models/train/requirements.txt is not complete"
+}
+# LightGBM takes OpenMP from the system; every C compiler but clang alone brings it.
+"$folder/bin/python" -c 'import lightgbm' >"$folder/log" 2>&1 || {
+    cat "$folder/log" >&2
+    fail "LightGBM cannot be loaded: install OpenMP (on Debian the package libgomp1)"
+}
 cp "$pins" "$folder/requirements.txt"
 echo "train: the environment is ready at ${folder#"$root"/}"

@@ -35,7 +35,7 @@ pub(super) async fn predict_batch(State(api): State<Arc<Api>>, request: Request)
     let arrival = head.extensions.get::<Arrival>().ok_or_else(no_arrival)?.clone();
     let format = body::format(&head.headers)?;
     let deadline = query::deadline(&head.headers, api.limits.deadline)?;
-    api.connector(head.uri.query())?;
+    api.asking(head.uri.query())?;
     api.engine()?;
     let query: Option<Arc<str>> = head.uri.query().map(Arc::from);
     let batch = Batch::read(&api, body, format).await?;
@@ -44,9 +44,9 @@ pub(super) async fn predict_batch(State(api): State<Arc<Api>>, request: Request)
     Ok(answers.stream(batch, move |bytes| {
         let (api, query) = (Arc::clone(&api), query.clone());
         async move {
-            let connector = api.connector(query.as_deref())?;
+            let (connector, explain) = api.asking(query.as_deref())?;
             // Why: an item's deadline runs from its own turn, or the last of a long batch would have none.
-            let asked = Asked { connector, now, at: Instant::now(), deadline, source: Source::Batch };
+            let asked = Asked { connector, now, at: Instant::now(), deadline, source: Source::Batch, explain };
             predict::decide(&api, &bytes, asked).await
         }
     }))

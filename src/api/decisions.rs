@@ -11,29 +11,30 @@ use super::problem::Problem;
 use super::{Api, query};
 use crate::ops::metrics::ProblemCode;
 
-/// The decision of an id, with its features when they are asked for.
+/// The decision of an id, with its reasons and its features when they are asked for.
 pub(super) async fn decision(
     State(api): State<Arc<Api>>,
     Path(transaction_id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut with_features = false;
-    let mut revision = None;
-    for (key, value) in query::pairs(request.uri().query(), &["features", "revision"])? {
+    let (mut with_features, mut explain, mut revision) = (false, false, None);
+    for (key, value) in query::pairs(request.uri().query(), &["explain", "features", "revision"])? {
         let bad = |rule| Problem::new(ProblemCode::BadQuery, rule).about(key, Some(value));
-        match (key, value) {
-            ("features", "true") => with_features = true,
-            ("features", "false") => with_features = false,
-            ("features", _) => return Err(bad("must be true or false")),
+        match key {
+            "explain" => explain = query::flag(key, value)?,
+            "features" => with_features = query::flag(key, value)?,
             _ => revision = Some(value.parse::<u32>().map_err(|_not| bad("must be a whole number from 0"))?),
         }
     }
     let engine = api.engine()?;
     let found = engine.decision(&transaction_id, revision).await?;
-    let decision = found.ok_or_else(|| {
+    let mut decision = found.ok_or_else(|| {
         let rule = "no decision of this id and revision is known";
         Problem::new(ProblemCode::UnknownTransaction, rule).about("transaction_id", Some(&transaction_id))
     })?;
+    if explain {
+        decision = engine.explain(decision).await;
+    }
     let mut text = serde_json::to_vec(&*decision).map_err(|error| defect("a decision cannot be written", &error))?;
     if with_features {
         let features = engine.features(&transaction_id).await?.unwrap_or(serde_json::Value::Null);

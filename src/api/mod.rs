@@ -73,10 +73,10 @@ const fn address(method: &'static str, path: &'static str, what: &'static str) -
 
 /// Every address; `schemas/openapi.json` and docs/API.md are compared with it.
 pub const ROUTES: &[Address] = &[
-    address("POST", "/predict", "score one transaction"),
-    address("POST", "/predict/batch", "score several: a JSON array or NDJSON"),
+    address("POST", "/predict", "score one transaction; ?explain=true, ?connector=NAME"),
+    address("POST", "/predict/batch", "score several: a JSON array or NDJSON; ?explain=true, ?connector=NAME"),
     address("POST", "/labels", "say whether transactions were fraud: one, an array or NDJSON"),
-    address("GET", "/decisions/{transaction_id}", "what was decided; ?features=true, ?revision=N"),
+    address("GET", "/decisions/{transaction_id}", "what was decided; ?explain=true, ?features=true, ?revision=N"),
     address("GET", "/model", "the model in force"),
     address("GET", "/health/live", "whether the process answers"),
     address("GET", "/health/ready", "whether requests should come here"),
@@ -165,16 +165,19 @@ impl Api {
         Problem::new(ProblemCode::Unavailable, reason.into()).retry_after(Duration::from_secs(1))
     }
 
-    /// The connector that the query names; canonical when it names none.
-    fn connector(&self, query: Option<&str>) -> Result<&Connector, Problem> {
-        if query.is_none() {
-            return Ok(&self.canonical);
+    /// What the query of a transaction asks: its connector, canonical where it names none, and whether for reasons.
+    fn asking(&self, query: Option<&str>) -> Result<(&Connector, bool), Problem> {
+        let (mut connector, mut explain) = (&self.canonical, false);
+        for (key, value) in query::pairs(query, &["connector", "explain"])? {
+            if key == "explain" {
+                explain = query::flag(key, value)?;
+                continue;
+            }
+            connector = self.connectors.iter().find(|connector| connector.name() == value).ok_or_else(|| {
+                let known = Connector::shipped_names().collect::<Vec<_>>().join(", ");
+                Problem::new(ProblemCode::BadQuery, format!("must be one of {known}")).about("connector", Some(value))
+            })?;
         }
-        let pairs = query::pairs(query, &["connector"])?;
-        let Some((_, name)) = pairs.first() else { return Ok(&self.canonical) };
-        self.connectors.iter().find(|connector| connector.name() == *name).ok_or_else(|| {
-            let known = Connector::shipped_names().collect::<Vec<_>>().join(", ");
-            Problem::new(ProblemCode::BadQuery, format!("must be one of {known}")).about("connector", Some(name))
-        })
+        Ok((connector, explain))
     }
 }

@@ -27,10 +27,11 @@ pub(super) async fn predict(State(api): State<Arc<Api>>, request: Request) -> Re
     let arrival = head.extensions.get::<Arrival>().ok_or_else(no_arrival)?;
     body::expect_json(&head.headers)?;
     let deadline = query::deadline(&head.headers, api.limits.deadline)?;
-    let connector = api.connector(head.uri.query())?;
+    let (connector, explain) = api.asking(head.uri.query())?;
     let limits = BodyLimits { bytes: api.limits.body, wait: api.limits.body_wait };
     let bytes = body::read(body, limits).await?;
-    let asked = Asked { connector, now: arrival.now, at: arrival.at, deadline, source: Source::Predict };
+    let (now, at, source) = (arrival.now, arrival.at, Source::Predict);
+    let asked = Asked { connector, now, at, deadline, source, explain };
     Ok(json(decide(&api, &bytes, asked).await?))
 }
 
@@ -42,6 +43,8 @@ pub(super) struct Asked<'a> {
     pub(super) at: Instant,
     pub(super) deadline: Duration,
     pub(super) source: Source,
+    /// Whether for reasons even if it is not flagged.
+    pub(super) explain: bool,
 }
 
 /// Reads, decides and writes the answer's JSON.
@@ -53,7 +56,8 @@ pub(super) async fn decide(api: &Api, bytes: &[u8], asked: Asked<'_>) -> Result<
     if read.unknown_fields > 0 {
         api.metrics.unknown_fields.add((), u64::from(read.unknown_fields));
     }
-    let received = Received { now: asked.now, at: asked.at, deadline: asked.deadline, source: asked.source };
+    let Asked { now, at, deadline, source, explain, .. } = asked;
+    let received = Received { now, at, deadline, source, explain };
     let answer = engine.decide(read.transaction, received).await?;
     write(&answer)
 }

@@ -45,6 +45,15 @@ pub(super) fn pairs<'a>(query: Option<&'a str>, known: &[&str]) -> Result<Vec<(&
     Ok(pairs)
 }
 
+/// A key that is true or false.
+pub(super) fn flag(key: &str, value: &str) -> Result<bool, Problem> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::new(ProblemCode::BadQuery, "must be true or false").about(key, Some(value))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use crate::api::{self, Api, server};
 use crate::base::clock::SystemClock;
 use crate::base::money::Rates;
 use crate::config::{Bytes, Config};
+use crate::decision::ReasonRules;
 use crate::engine::ports::Log;
 use crate::engine::{self, Engine, EngineParts, TimeSource};
 use crate::features::{Catalogue, HistoryOptions};
@@ -183,7 +184,11 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             max_waiting_labels: config.history.max_waiting_labels,
             store_wait: config.store.wait,
             explain_wait: config.model.explain_wait,
-            reasons: config.model.reasons,
+        },
+        reasons: ReasonRules {
+            most: config.model.reasons,
+            by: config.reasons.by,
+            hidden: config.reasons.hidden.iter().cloned().collect(),
         },
         durability: config.store.durability,
         observer: Arc::new(Counting(metrics)),
@@ -211,6 +216,7 @@ fn load_model(config: &Config, directory: &Path) -> anyhow::Result<Model> {
         workers: config.model.workers.count(),
         max_batch: config.model.max_batch,
         max_queue: config.model.max_queue,
+        max_explanations: config.reasons.max_queue,
     };
     let package = Package::read(directory).with_context(|| format!("model.directory {}", directory.display()))?;
     Model::load(package, &options).with_context(|| format!("model.directory {}", directory.display()))

@@ -94,9 +94,7 @@ impl Features {
         if names.iter().any(|name| name == "is_fraud") {
             bail!("is_fraud is the label, never a feature; --keep is_fraud copies it through");
         }
-        if let Some(unknown) = self.keep.iter().find(|name| !KEPT.contains(&name.as_str())) {
-            bail!("--keep {unknown}: the canonical columns are {}", KEPT.join(", "));
-        }
+        check_kept(&self.keep)?;
         let plan = catalogue.plan(&names)?;
         let columns = ["transaction_id"].into_iter().map(str::to_owned);
         let columns = columns.chain(self.keep.iter().cloned()).chain(plan.names().iter().cloned()).collect();
@@ -149,6 +147,14 @@ impl Input {
     }
 }
 
+/// Refuses what is no canonical column.
+pub(super) fn check_kept(names: &[String]) -> Result<()> {
+    match names.iter().find(|name| !KEPT.contains(&name.as_str())) {
+        Some(unknown) => bail!("--keep {unknown}: the canonical columns are {}", KEPT.join(", ")),
+        None => Ok(()),
+    }
+}
+
 /// A shipped connector by name, or the mapping file at this path.
 pub(crate) fn connector(name: &str) -> Result<Connector> {
     if Connector::is_file(name) {
@@ -192,7 +198,7 @@ fn feature_columns(plan: &Plan, chunk: &Chunk) -> Vec<Column> {
     columns
 }
 
-fn kept(name: &str, transactions: &[Transaction], rates: &Rates) -> Column {
+pub(super) fn kept(name: &str, transactions: &[Transaction], rates: &Rates) -> Column {
     match name {
         "occurred_at" => Column::Time(transactions.iter().map(|one| one.occurred_at.0).collect()),
         "amount_minor" => Column::Whole(transactions.iter().map(|one| one.amount_minor).collect()),

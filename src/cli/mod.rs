@@ -2,6 +2,8 @@
 
 mod catalogue;
 mod check_config;
+mod evaluate;
+mod explain;
 mod features;
 mod offline;
 mod replay;
@@ -36,6 +38,8 @@ enum Command {
     Catalogue(catalogue::Tables),
     Features(features::Features),
     Score(score::Score),
+    Explain(explain::Explain),
+    Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
 }
@@ -50,6 +54,8 @@ pub fn run() -> ExitCode {
         Command::Catalogue(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Explain(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
     };

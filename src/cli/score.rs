@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::features::{Input, ids};
+use super::features::{Input, check_kept, ids, kept};
 use crate::features::Catalogue;
 use crate::model::{Model, Package, RuntimeOptions};
 use crate::store::files::{Column, Sink};
 
 /// Write the score of every row of a file.
 ///
-/// The columns are transaction_id, score (32-bit float, 0 to 1), flagged (score ≥ threshold) and model_version. Rows
-/// keep the input's order.
+/// The columns are transaction_id, score (32-bit float, 0 to 1), flagged (score ≥ threshold), model_version, and what
+/// --keep names. Rows keep the input's order.
 #[derive(Debug, Args)]
 pub(super) struct Score {
     #[command(flatten)]
@@ -30,6 +30,10 @@ pub(super) struct Score {
     /// Scores at or above it are flagged; for a bare .onnx file (a package has its own).
     #[arg(long, value_name = "SCORE")]
     threshold: Option<f32>,
+    /// Canonical input columns to copy through, such as occurred_at,customer_id,amount_minor,is_fraud: what
+    /// `assay evaluate` needs.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    keep: Vec<String>,
     /// ONNX Runtime's shared library, where it should not be looked for.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -41,6 +45,7 @@ impl Score {
     /// # Errors
     /// One sentence: which file, row, name or model is wrong.
     pub(super) fn run(self) -> Result<()> {
+        check_kept(&self.keep)?;
         let package = match (self.model.is_dir(), self.features_in) {
             (true, None) => Package::read(&self.model)?,
             (true, Some(_)) => bail!("--features-in is for a bare .onnx file; a package's manifest names its own"),
@@ -54,8 +59,9 @@ impl Score {
         let options = RuntimeOptions { library: self.onnxruntime, ..RuntimeOptions::of_files() };
         let model = Model::load(package, &options)?;
         let (source, offline) = self.input.open(catalogue, plan)?;
-        let names = ["transaction_id", "score", "flagged", "model_version"].map(str::to_owned).to_vec();
-        let mut sink = Sink::create(&self.output, names)?;
+        let names = ["transaction_id", "score", "flagged", "model_version"].into_iter().map(str::to_owned);
+        let mut sink = Sink::create(&self.output, names.chain(self.keep.iter().cloned()).collect())?;
+        let rates = offline.rates.clone();
         let mut flagged = 0;
         let summary = offline.run(source, |chunk| {
             #[expect(clippy::cast_possible_truncation, reason = "models take 32-bit floats")]
@@ -64,8 +70,9 @@ impl Score {
             let flags: Vec<_> = scores.iter().map(|score| Some(*score >= threshold)).collect();
             flagged += flags.iter().filter(|flag| **flag == Some(true)).count();
             let versions = vec![Some(version.clone()); scores.len()];
-            let columns =
+            let mut columns =
                 vec![ids(&chunk.transactions), Column::Single(scores), Column::Flag(flags), Column::Text(versions)];
+            columns.extend(self.keep.iter().map(|name| kept(name, &chunk.transactions, &rates)));
             Ok(sink.write(columns)?)
         })?;
         sink.finish()?;

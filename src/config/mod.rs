@@ -13,11 +13,12 @@ use std::path::Path;
 use reader::Reader;
 
 pub use reader::Fault;
-pub use sections::{History, Log, Model, Money, Server, Store, Workers};
+pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
 pub use setting::Bytes;
 
 use crate::base::money::Currency;
 use crate::decision::{OnFallback, Policy};
+use crate::features::Catalogue;
 use crate::ops::telemetry::{self, LogFormat};
 
 /// Everything that can be set.
@@ -27,6 +28,8 @@ pub struct Config {
     pub server: Server,
     /// The model and its runtime.
     pub model: Model,
+    /// What is told of why.
+    pub reasons: Reasons,
     /// The log.
     pub store: Store,
     /// What is remembered of every entity.
@@ -68,6 +71,7 @@ impl Config {
         let config = Self {
             server: Server::read(&mut reader),
             model: Model::read(&mut reader),
+            reasons: Reasons::read(&mut reader),
             store: Store::read(&mut reader),
             history: History::read(&mut reader),
             money: Money {
@@ -137,6 +141,7 @@ impl Config {
         if self.model.max_batch > self.model.max_queue {
             reader.fault("model.max_batch", format!("must be at most model.max_queue ({})", self.model.max_queue));
         }
+        self.check_hidden(reader);
         if self.store.max_background > self.store.max_open {
             reader.fault("store.max_background", format!("must be at most store.max_open ({})", self.store.max_open));
         }
@@ -151,6 +156,24 @@ impl Config {
                 "server.shutdown_grace",
                 "must be at least server.default_deadline, or the end cuts requests off".to_owned(),
             );
+        }
+    }
+}
+
+impl Config {
+    /// What is to be hidden must be in the catalogue: a misspelt name would be told.
+    fn check_hidden(&self, reader: &mut Reader) {
+        match Catalogue::shipped(self.money.base_currency) {
+            Ok(catalogue) => {
+                let known = |name: &String| {
+                    catalogue.names().any(|feature| feature == name) || catalogue.group_meaning(name).is_some()
+                };
+                for name in self.reasons.hidden.iter().filter(|name| !known(name)) {
+                    let rule = format!("{name:?} is neither a feature nor a group of schemas/features.toml");
+                    reader.fault("reasons.hidden", rule);
+                }
+            }
+            Err(error) => reader.fault("reasons.hidden", error.to_string()),
         }
     }
 }
@@ -214,6 +237,7 @@ mod tests {
             ("[model]\nmax_batch = 100\nmax_queue = 64", "model.max_batch"),
             ("[store]\nmax_open = 10\nmax_background = 11", "store.max_background"),
             ("[history]\nmax_ahead = \"3h\"\nlateness = \"1h\"", "history.max_ahead"),
+            ("[reasons]\nhidden = [\"terminal_risk\", \"terminal_fraud_share_7d\", \"amout\"]", "reasons.hidden"),
             ("[server]\nshutdown_grace = \"1s\"\ndefault_deadline = \"2s\"", "server.shutdown_grace"),
         ] {
             let faults = parse(toml, &[]).unwrap_err();

@@ -8,6 +8,7 @@ use super::reader::Reader;
 use super::setting::Bytes;
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
+use crate::decision::By;
 use crate::engine::{Durability, TimeSource};
 use crate::ops::telemetry::LogFormat;
 
@@ -55,8 +56,19 @@ pub struct Model {
     pub max_queue: usize,
     /// Reasons of features in a decision.
     pub reasons: usize,
-    /// How long a flagged decision's explanation may take.
+    /// How long a decision waits for its explanation.
     pub explain_wait: Duration,
+}
+
+/// `[reasons]`
+#[derive(Debug, Clone)]
+pub struct Reasons {
+    /// Whether features or groups are told.
+    pub by: By,
+    /// Features and groups that never are.
+    pub hidden: Vec<String>,
+    /// The most rows that wait for the explanation thread.
+    pub max_queue: usize,
 }
 
 /// How many threads.
@@ -169,6 +181,16 @@ impl Model {
                 Duration::from_millis(5),
                 Duration::ZERO..=Duration::from_secs(1),
             ),
+        }
+    }
+}
+
+impl Reasons {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        Self {
+            by: reader.take("reasons.by", By::Feature),
+            hidden: reader.take("reasons.hidden", Vec::new()),
+            max_queue: reader.take_in("reasons.max_queue", 256, 1..=65_536),
         }
     }
 }

@@ -9,7 +9,7 @@ use figment::value::Value;
 use super::Workers;
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
-use crate::decision::OnFallback;
+use crate::decision::{By, OnFallback};
 use crate::engine::{Durability, TimeSource};
 use crate::ops::telemetry::LogFormat;
 
@@ -230,6 +230,26 @@ impl Setting for Currency {
     }
 }
 
+impl Setting for Vec<String> {
+    const RULE: &'static str = "a list of names such as [\"one\", \"two\"], or \"one,two\" in the environment";
+
+    fn read(value: &Raw) -> Option<Self> {
+        match value {
+            Raw::Integer(_) => None,
+            Raw::Text(text) => {
+                Some(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+            }
+            // Printed as JSON: a list of texts reads back as one.
+            Raw::Other(text) => serde_json::from_str(text).ok(),
+        }
+    }
+
+    fn print(&self) -> String {
+        let names: Vec<_> = self.iter().map(|name| format!("{name:?}")).collect();
+        format!("[{}]", names.join(", "))
+    }
+}
+
 /// Reads and prints an enum by its words.
 macro_rules! words {
     ($name:ty, $rule:literal, { $($variant:ident = $text:literal),+ }) => {
@@ -249,6 +269,7 @@ macro_rules! words {
 
 words!(Durability, "\"committed\" or \"queued\"", { Committed = "committed", Queued = "queued" });
 words!(TimeSource, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" });
+words!(By, "\"feature\" or \"group\"", { Feature = "feature", Group = "group" });
 words!(LogFormat, "\"human\" or \"json\"", { Human = "human", Json = "json" });
 words!(OnFallback, "\"fail_open\", \"fail_closed\" or \"refuse\"", {
     FailOpen = "fail_open",
@@ -286,6 +307,17 @@ mod tests {
         }
         assert!(Bytes::read(&text("1 MB")).is_none());
         assert!(Bytes::read(&Raw::Integer(5)).is_none());
+    }
+
+    #[test]
+    fn lists_are_read_as_toml_and_as_the_environments_text() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(<Vec<String>>::read(&text("a, b")).unwrap(), names);
+        assert_eq!(<Vec<String>>::read(&Raw::Other("[\"a\",\"b\"]".to_owned())).unwrap(), names);
+        assert!(<Vec<String>>::read(&text("")).unwrap().is_empty());
+        assert!(<Vec<String>>::read(&Raw::Other("[1]".to_owned())).is_none());
+        assert!(<Vec<String>>::read(&Raw::Integer(1)).is_none());
+        assert_eq!(names.to_vec().print(), "[\"a\", \"b\"]");
     }
 
     #[test]

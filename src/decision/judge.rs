@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, DecisionKind, DegradedCause, FallbackCause, Reason, Source};
+use super::{Decision, DecisionKind, DegradedCause, Explained, FallbackCause, Source};
 use crate::base::clock::Millis;
 
 /// Which model scored.
@@ -32,16 +32,17 @@ pub struct Circumstances<'a> {
 }
 
 /// A full decision, revision 0: flagged when `score` ≥ the model's threshold (a score that equals it is flagged).
-/// `moved` are the reasons of features, `causes` what was not as it should be.
+/// `explained` is what moved the score, where that is known; `causes` what was not as it should be.
 #[must_use]
 pub fn judge(
     circumstances: Circumstances<'_>,
     model: &ModelRef,
     score: f32,
-    moved: Vec<Reason>,
+    explained: Option<Explained>,
     causes: &[DegradedCause],
 ) -> Decision {
-    let mut reasons = moved;
+    let (mut reasons, explanation) =
+        explained.map_or_else(Default::default, |explained| (explained.reasons, Some(explained.explanation)));
     reasons.extend(causes.iter().map(|cause| cause.reason()));
     Decision {
         transaction_id: circumstances.transaction_id.to_owned(),
@@ -54,6 +55,7 @@ pub fn judge(
         model_version: model.version.clone(),
         model_sha256: model.sha256.clone(),
         reasons,
+        explanation,
         degraded: causes.iter().any(|cause| cause.degrades()),
         source: circumstances.source,
         scored_at: circumstances.scored_at,
@@ -81,6 +83,7 @@ pub fn fall_back(
         model_version: named(|model| &model.version),
         model_sha256: named(|model| &model.sha256),
         reasons: vec![cause.degraded().reason()],
+        explanation: None,
         degraded: true,
         source: circumstances.source,
         scored_at: circumstances.scored_at,
@@ -101,15 +104,17 @@ mod tests {
 
     #[test]
     fn a_score_at_the_threshold_is_flagged() {
-        assert!(judge(WHEN, &model(), 0.5, Vec::new(), &[]).flagged);
-        assert!(!judge(WHEN, &model(), 0.499_999, Vec::new(), &[]).flagged);
+        assert!(judge(WHEN, &model(), 0.5, None, &[]).flagged);
+        assert!(!judge(WHEN, &model(), 0.499_999, None, &[]).flagged);
     }
 
     #[test]
     fn only_what_degrades_marks_the_decision() {
-        let informed = judge(WHEN, &model(), 0.1, Vec::new(), &[DegradedCause::ApproximateWindow]);
-        assert!(!informed.degraded && informed.reasons[0].code == "approximate_window");
-        assert!(judge(WHEN, &model(), 0.1, Vec::new(), &[DegradedCause::StaleRate]).degraded);
+        for cause in [DegradedCause::ApproximateWindow, DegradedCause::ReasonsUnavailable] {
+            let informed = judge(WHEN, &model(), 0.1, None, &[cause]);
+            assert!(!informed.degraded && informed.reasons[0].code == cause.as_str());
+        }
+        assert!(judge(WHEN, &model(), 0.1, None, &[DegradedCause::StaleRate]).degraded);
     }
 
     #[test]

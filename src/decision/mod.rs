@@ -2,6 +2,7 @@
 //!
 //! In: a score (or the cause why there is none), what is true of the inputs, and the policy. Out: a [`Decision`].
 
+pub mod explained;
 pub mod judge;
 pub mod policy;
 pub mod reasons;
@@ -9,9 +10,11 @@ pub mod reasons;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Millis;
+use crate::model::Method;
+pub use explained::{By, Column, Explained, ReasonRules};
 pub use judge::{Circumstances, ModelRef, fall_back, judge};
 pub use policy::{FallbackCause, OnFallback, Policy};
-pub use reasons::{Column, DegradedCause, feature_reasons};
+pub use reasons::DegradedCause;
 
 /// What was decided about one transaction, as it is answered, stored and published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,9 @@ pub struct Decision {
     pub model_sha256: String,
     /// Why: what moved the score, and what was not as it should be.
     pub reasons: Vec<Reason>,
+    /// How the contributions of `reasons` add up to the margin; `None` where the decision was not explained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
     /// A fallback, or a full decision on incomplete or stale inputs; `reasons` says which.
     pub degraded: bool,
     /// Which mouth the transaction came in by.
@@ -70,17 +76,31 @@ pub enum Source {
     Background,
 }
 
-/// One reason: a stable code, and for features the value and how far it moved the score.
+/// The whole of which reasons list the largest parts. All in log-odds, before calibration:
+/// baseline + Σ contributions of the decision's reasons + other = margin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// How the contributions were computed (docs/MODELS.md).
+    pub method: Method,
+    /// The margin before anything is known of a transaction.
+    pub baseline: f64,
+    /// The transaction's own margin; its calibrated probability is the score.
+    pub margin: f64,
+    /// What moved it besides the reasons listed: smaller ones, and hidden ones.
+    pub other: f64,
+}
+
+/// One reason: a stable code, and for features the value and how far it moved the margin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Stable: the name of a feature, or one of [`DegradedCause`].
+    /// Stable: the name of a feature or of a group of features, or one of [`DegradedCause`].
     pub code: String,
     /// A sentence for a person.
     pub message: String,
-    /// The feature's value.
+    /// The feature's value; a group has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
-    /// How much the score would change were the feature at its baseline (approximation named in `docs/API.md`).
+    /// How far it moved the margin, log-odds: above 0 towards fraud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contribution: Option<f64>,
 }

@@ -30,6 +30,9 @@ impl<S: Scorer> Chosen<S> {
             name: name.clone(),
             meaning: plan.meaning(index).to_owned(),
             integer: plan.is_integer(index),
+            group: plan.group(index).to_owned(),
+            group_meaning: catalogue.group_meaning(plan.group(index)).unwrap_or_default().to_owned(),
+            usual: model.medians().get(index).map(|median| f64::from(*median)),
         };
         let columns = plan.names().iter().enumerate().map(column).collect();
         let reference = Arc::new(model.reference());

@@ -49,8 +49,13 @@ async fn work<S: Scorer>(core: &Weak<Core<S>>) -> Option<Result<bool, EngineErro
     let Some((transaction, found)) = next else {
         return Some(refill(&core).await);
     };
-    let received =
-        Received { now: core.clock.now(), at: Instant::now(), deadline: PATIENCE, source: Source::Background };
+    let received = Received {
+        now: core.clock.now(),
+        at: Instant::now(),
+        deadline: PATIENCE,
+        source: Source::Background,
+        explain: false,
+    };
     let decided = match found {
         Found::Uncommitted(record) => commit(&core, record, &received).await.map(drop),
         Found::Undecided(base, observed) => {

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::active::Active;
+use super::explain::Reasons;
 use super::fingerprint::id_of;
 use super::ledger::{Ledger, Marked, Observed};
 use super::ports::{Done, Entry, Log, LogError, Observer, Record, Stored, Written};
@@ -40,6 +41,7 @@ pub(super) struct Core<S> {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) key: HashKey,
     pub(super) limits: Limits,
+    pub(super) reasons: Reasons,
     pub(super) durability: Durability,
     pub(super) ready: AtomicBool,
     pub(super) closing: AtomicBool,
@@ -131,14 +133,22 @@ impl<S> Core<S> {
     pub(super) async fn find(&self, transaction_id: &str) -> Result<Option<Stored>, LogError> {
         // Asked before the reading: what is written between the two is neither in the queue nor in what was read.
         let queued = self.log.depth() > 0;
-        let found = self.log.find(transaction_id).await?;
+        let found = self.log.find(transaction_id).await?.map(|stored| self.redacted(stored));
         let decision = found.as_ref().and_then(|stored| stored.decision.as_ref());
         let full = decision.is_some_and(|decision| decision.kind == DecisionKind::Full);
         if full || !queued || !self.knows_more(transaction_id, found.is_some()) {
             return Ok(found);
         }
         self.log.flush().await?;
-        self.log.find(transaction_id).await
+        Ok(self.log.find(transaction_id).await?.map(|stored| self.redacted(stored)))
+    }
+
+    /// Without what reasons told before it was hidden.
+    fn redacted(&self, mut stored: Stored) -> Stored {
+        if let Some(decision) = &mut stored.decision {
+            self.reasons.redact(decision);
+        }
+        stored
     }
 
     /// Whether the index knows a decision of an id, or knows the id where the log does not.

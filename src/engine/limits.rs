@@ -43,10 +43,8 @@ pub struct Limits {
     pub max_waiting_labels: usize,
     /// How long the log may take to answer a read or a label.
     pub store_wait: Duration,
-    /// How long the explanation of a flagged decision may take.
+    /// How long a decision may wait for its explanation; zero explains none.
     pub explain_wait: Duration,
-    /// Reasons of features in a decision.
-    pub reasons: usize,
 }
 
 impl Default for Limits {
@@ -60,7 +58,6 @@ impl Default for Limits {
             max_waiting_labels: 100_000,
             store_wait: Duration::from_secs(2),
             explain_wait: Duration::from_millis(5),
-            reasons: 3,
         }
     }
 }

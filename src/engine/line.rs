@@ -11,15 +11,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::core::{Claim, Core, Settled, of_log, overloaded, unavailable};
-use super::fingerprint::fingerprint_of;
-use super::ids::Seen;
+use super::explain::{explain, explain_later, single};
 use super::ledger::{Arrival, Asked, Found, Marked};
-use super::ports::{Done, Entry, Features, LogError, Record, Scorer, Step};
+use super::ports::{Features, LogError, Record, Scorer, Step};
+use super::recall::{Recalled, earlier, repeat};
 use super::{Answer, EngineError, Received, TimeSource};
 use crate::base::clock::Millis;
-use crate::decision::{
-    Circumstances, Decision, DecisionKind, DegradedCause, FallbackCause, Reason, fall_back, feature_reasons, judge,
-};
+use crate::decision::{Circumstances, Decision, DegradedCause, FallbackCause, fall_back, judge};
 use crate::features::Marks;
 use crate::model::InferError;
 use crate::transaction::{Rejection, Transaction};
@@ -27,13 +25,25 @@ use crate::transaction::{Rejection, Transaction};
 /// The most of a deadline that is kept back for the commit.
 const MOST_RESERVE: Duration = Duration::from_millis(10);
 
-/// Decides one transaction.
+/// Decides one transaction; an earlier decision is explained where that is asked for.
 pub(super) async fn decide<S: Scorer>(
     core: &Arc<Core<S>>,
     transaction: Transaction,
     received: Received,
 ) -> Result<Answer, EngineError> {
     let _flight = core.accepting()?;
+    let Answer { decision, repeated } = answer(core, transaction, received).await?;
+    if !(received.explain && repeated) {
+        return Ok(Answer { decision, repeated });
+    }
+    Ok(Answer { decision: explain_later(core, decision, before_commit(&received)).await, repeated })
+}
+
+async fn answer<S: Scorer>(
+    core: &Arc<Core<S>>,
+    transaction: Transaction,
+    received: Received,
+) -> Result<Answer, EngineError> {
     let arrival = admit(core, transaction, &received)?;
     let claim = match resolve_and_observe(core, &arrival, &received).await? {
         Resolved::Earlier(decision) => return Ok(Answer { decision, repeated: true }),
@@ -134,93 +144,11 @@ fn observe<S: Scorer>(
     Ok((found, arrival.base))
 }
 
-enum Recalled {
-    Decision(Arc<Decision>),
-    Not(Asked),
-}
-
-/// The decision that was made before: from the cache, else the log, else, without its reasons, from the index.
-async fn earlier<S: Scorer>(
-    core: &Core<S>,
-    arrival: &Arrival,
-    seen: Option<Seen>,
-    received: &Received,
-) -> Result<Recalled, EngineError> {
-    let id = &arrival.transaction.transaction_id;
-    // Only the index vouches that the cached decision is of the same payment.
-    if seen.is_some()
-        && let Some(decision) = core.cache.get(id)
-    {
-        return Ok(Recalled::Decision(decision));
-    }
-    let wait = before_commit(received).min(core.limits.store_wait);
-    let found = timeout(wait, core.find(id)).await.unwrap_or(Err(LogError::Late(wait)));
-    let from_index = seen.filter(|seen| seen.decided).map(|seen| indexed(core, arrival, seen));
-    match found {
-        Ok(Some(stored)) => {
-            if fingerprint_of(core.key, &stored.transaction) != arrival.marked.fingerprint {
-                return Err(rejected(core, Rejection::conflict(&arrival.transaction)));
-            }
-            let Some(decision) = stored.decision.map(Arc::new) else {
-                return Ok(Recalled::Not(Asked::Undecided(stored.base)));
-            };
-            // Beyond the horizon the index would have to vouch for what is cached: it is read from the log each time.
-            if seen.is_some() && decision.kind == DecisionKind::Full {
-                core.cache.insert(id.clone(), Arc::clone(&decision));
-            }
-            Ok(Recalled::Decision(decision))
-        }
-        Ok(None) => Ok(from_index.map_or(Recalled::Not(Asked::Absent), Recalled::Decision)),
-        Err(error) => from_index.map(Recalled::Decision).ok_or_else(|| of_log(error)),
-    }
-}
-
-fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
-    let model = core.ledger().model(seen.model);
-    let named =
-        |part: fn(&crate::decision::ModelRef) -> &str| model.as_deref().map(part).unwrap_or_default().to_owned();
-    Arc::new(Decision {
-        transaction_id: arrival.transaction.transaction_id.to_string(),
-        kind: DecisionKind::Full,
-        revision: Some(0),
-        score: Some(seen.score),
-        flagged: seen.flagged,
-        threshold: model.as_ref().map(|model| model.threshold),
-        model: named(|model| &model.name),
-        model_version: named(|model| &model.version),
-        model_sha256: named(|model| &model.sha256),
-        reasons: vec![DegradedCause::RecordUnavailable.reason()],
-        degraded: true,
-        source: crate::decision::Source::Predict,
-        scored_at: core.clock.now(),
-        took_micros: 0,
-    })
-}
-
-/// A later copy: may fill optional fields in the log and then in history; the decision stays.
-fn repeat<S: Scorer>(core: &Arc<Core<S>>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
-    core.observer.repeated();
-    let Transaction { merchant_id, product_id, country, channel, card_id, device_id, extra, .. } =
-        &*arrival.transaction;
-    let ids = [merchant_id, product_id, country, card_id, device_id];
-    if channel.is_some() || !extra.is_empty() || ids.iter().any(|id| id.is_some()) {
-        let filling = Arc::clone(core);
-        let done: Done = Box::new(move |result| {
-            if let Some(filled) = result.ok().and_then(|written| written.filled) {
-                filling.ledger().complete(&filled);
-            }
-        });
-        // Best effort: a full queue or a failing log keeps everything as it is, and the next copy fills again.
-        drop(core.log.append(Entry::Fill(Arc::clone(&arrival.transaction)), Some(done)));
-    }
-    decision
-}
-
 /// Values of 64 bits to the model's 32, held to the finite range.
 pub(super) fn encode<S>(core: &Core<S>, claim: &Claim<S>) -> Vec<f32> {
     let started = Instant::now();
     let values = claim.observed().map_or(&[][..], |observed| &observed.values);
-    let row = values.iter().map(|value| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32).collect();
+    let row = single(values);
     core.observer.step(Step::Encode, started.elapsed());
     row
 }
@@ -267,9 +195,16 @@ pub(super) async fn judged<S: Scorer>(
     let judged = match (score, claim.observed().and_then(|observed| observed.active.chosen.as_ref())) {
         (Ok(score), Some(chosen)) => {
             let flagged = score >= chosen.reference.threshold;
-            let moved = if flagged { explain(core, &claim, row, score, received).await } else { Vec::new() };
-            let causes = claim.observed().map_or_else(Vec::new, |seen| causes_of(seen.marks, seen.incomplete));
-            let decision = judge(circumstances(), &chosen.reference, score, moved, &causes);
+            let mut causes = claim.observed().map_or_else(Vec::new, |seen| causes_of(seen.marks, seen.incomplete));
+            let wanted = (flagged || received.explain) && !core.limits.explain_wait.is_zero();
+            let explained = if wanted {
+                let values = claim.observed().map_or(&[][..], |observed| &observed.values);
+                let explained = explain(core, chosen, values, row, before_commit(received) / 2).await;
+                explained.map_err(|cause| causes.push(cause)).ok()
+            } else {
+                None
+            };
+            let decision = judge(circumstances(), &chosen.reference, score, explained, &causes);
             let (columns, model, base) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference), claim.base);
             let values = claim.end().map(|observed| observed.values).unwrap_or_default();
             let features = Arc::new(Features { columns, values });
@@ -286,24 +221,6 @@ pub(super) async fn judged<S: Scorer>(
     };
     core.observer.step(Step::Judge, started.elapsed());
     Ok(judged)
-}
-
-/// Which features moved the score; none when that cannot be said within its small budget.
-async fn explain<S: Scorer>(
-    core: &Core<S>,
-    claim: &Claim<S>,
-    row: Vec<f32>,
-    score: f32,
-    received: &Received,
-) -> Vec<Reason> {
-    let Some((observed, chosen)) = claim.observed().and_then(|seen| Some((seen, seen.active.chosen.as_ref()?))) else {
-        return Vec::new();
-    };
-    let wait = core.limits.explain_wait.min(before_commit(received) / 2);
-    match timeout(wait, chosen.model.explain(row, score, wait)).await {
-        Ok(Ok(moved)) => feature_reasons(&chosen.columns, &observed.values, &moved, core.limits.reasons),
-        Ok(Err(_)) | Err(_) => Vec::new(),
-    }
 }
 
 fn causes_of(marks: Marks, incomplete: bool) -> Vec<DegradedCause> {
@@ -344,8 +261,9 @@ pub(super) async fn commit<S: Scorer>(
             let wait = core.limits.store_wait;
             let found = timeout(wait, core.log.find(&transaction.transaction_id)).await;
             let stored = found.unwrap_or(Err(LogError::Late(wait))).map_err(of_log)?;
-            let first =
+            let mut first =
                 stored.and_then(|stored| stored.decision).ok_or_else(|| unavailable("the first record is away"))?;
+            core.reasons.redact(&mut first);
             Ok(Answer { decision: Arc::new(first), repeated: true })
         }
     }
@@ -384,7 +302,7 @@ fn remaining(received: &Received) -> Duration {
 }
 
 /// What is left of it for the model.
-fn before_commit(received: &Received) -> Duration {
+pub(super) fn before_commit(received: &Received) -> Duration {
     remaining(received).saturating_sub(MOST_RESERVE.min(received.deadline / 5))
 }
 
@@ -396,7 +314,7 @@ fn refused(cause: FallbackCause, received: &Received) -> EngineError {
     }
 }
 
-fn rejected<S>(core: &Core<S>, rejection: Rejection) -> EngineError {
+pub(super) fn rejected<S>(core: &Core<S>, rejection: Rejection) -> EngineError {
     core.observer.rejected(rejection.code);
     EngineError::Rejected(rejection)
 }

@@ -10,6 +10,7 @@ mod active;
 mod background;
 mod copies;
 mod core;
+mod explain;
 mod fingerprint;
 mod ids;
 mod labels;
@@ -18,6 +19,7 @@ mod limits;
 mod line;
 pub mod ports;
 mod rebuild;
+mod recall;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +34,7 @@ use tokio::time::timeout;
 use self::active::{Active, Chosen};
 pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
+use self::explain::{Reasons, explain_later};
 use self::labels::Waiting;
 use self::ledger::Ledger;
 pub use self::limits::{Durability, Limits, TimeSource};
@@ -40,7 +43,7 @@ use self::ports::{Entry, Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
 use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;
-use crate::decision::{Decision, Policy, Source};
+use crate::decision::{Decision, Policy, ReasonRules, Source};
 use crate::features::{Catalogue, CatalogueError, History, HistoryOptions};
 use crate::model::Model;
 use crate::transaction::{Rejection, Transaction};
@@ -56,6 +59,8 @@ pub struct Received {
     pub deadline: Duration,
     /// Which mouth.
     pub source: Source,
+    /// Whether reasons are asked for even if the decision is not flagged.
+    pub explain: bool,
 }
 
 /// An answer of the line.
@@ -140,6 +145,8 @@ pub struct EngineParts<S = Model> {
     pub policy: Policy,
     /// Bounds.
     pub limits: Limits,
+    /// Which reasons are told, and how.
+    pub reasons: ReasonRules,
     /// What an answer promises.
     pub durability: Durability,
     /// Who counts.
@@ -166,7 +173,8 @@ impl<S: Scorer> Engine<S> {
     /// # Errors
     /// When the catalogue lacks a feature of the model.
     pub fn new(parts: EngineParts<S>) -> Result<Self, CatalogueError> {
-        let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, durability, observer } = parts;
+        let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, reasons, durability, observer } =
+            parts;
         let core = Core {
             active: ArcSwap::from_pointee(Active { policy, chosen: None }),
             ledger: Mutex::new(empty_ledger(&catalogue, history, limits)),
@@ -175,6 +183,7 @@ impl<S: Scorer> Engine<S> {
             observer,
             clock,
             rates,
+            reasons: Reasons::new(reasons, &catalogue),
             catalogue,
             key: history.key,
             limits,
@@ -267,19 +276,24 @@ impl<S: Scorer> Engine<S> {
         Ok(stored.and_then(|stored| stored.decision).map(Arc::new).filter(wanted))
     }
 
-    /// The features a decision used, as the stored JSON document; `None` when there is none.
+    /// A decision with its reasons, also where it was not flagged: computed from its stored features when the model that
+    /// scored is in force, within `store_wait`. Where they cannot be computed, its reasons say why by
+    /// `model_not_loaded` or `reasons_unavailable`; a fallback stays as it is.
+    pub async fn explain(&self, decision: Arc<Decision>) -> Arc<Decision> {
+        explain_later(&self.core, decision, self.core.limits.store_wait).await
+    }
+
+    /// The features a decision used, as the stored JSON document, without those that are hidden; `None` when there is
+    /// none.
     ///
     /// # Errors
     /// `Unavailable` when the log cannot be read.
     pub async fn features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, EngineError> {
-        let found = self.within(self.core.log.features(transaction_id)).await?;
-        let decided = || self.core.cache.contains_key(transaction_id) || self.core.knows_more(transaction_id, true);
-        if found.is_some() || !decided() {
-            return Ok(found);
+        let mut found = self.within(self.core.stored_features(transaction_id)).await?;
+        if let Some(document) = &mut found {
+            self.core.reasons.redact_features(document);
         }
-        // Decided a moment ago: it is in the log's queue.
-        self.within(self.core.log.flush()).await?;
-        self.within(self.core.log.features(transaction_id)).await
+        Ok(found)
     }
 
     /// Which clock bounds `occurred_at`.

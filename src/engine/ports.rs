@@ -17,7 +17,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Column, Decision, DecisionKind, ModelRef};
 use crate::features::EventLabel;
-use crate::model::{InferError, Model};
+use crate::model::{Explanation, InferError, Model};
 use crate::transaction::{RejectionCode, Transaction};
 
 /// A full decision with everything that a reader of the log needs.
@@ -257,13 +257,13 @@ pub trait Scorer: Send + Sync + Debug + 'static {
     /// The score of a row (values in the manifest's order), within `wait`.
     fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send;
 
-    /// By how much each value moved the score, within `wait`.
-    fn explain(
-        &self,
-        row: Vec<f32>,
-        score: f32,
-        wait: Duration,
-    ) -> impl Future<Output = Result<Vec<f32>, InferError>> + Send;
+    /// What moved the margin of a row, within `wait`. It may take no thread that scores or answers.
+    fn explain(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<Explanation, InferError>> + Send;
+
+    /// The median of every input in training, in order; empty where that is not known.
+    fn medians(&self) -> &[f32] {
+        &[]
+    }
 }
 
 impl Scorer for Model {
@@ -285,13 +285,12 @@ impl Scorer for Model {
         Self::infer(self, row, wait)
     }
 
-    fn explain(
-        &self,
-        row: Vec<f32>,
-        score: f32,
-        wait: Duration,
-    ) -> impl Future<Output = Result<Vec<f32>, InferError>> + Send {
-        Self::explain(self, row, score, wait)
+    fn explain(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<Explanation, InferError>> + Send {
+        Self::explain(self, row, wait)
+    }
+
+    fn medians(&self) -> &[f32] {
+        self.package.medians()
     }
 }
 

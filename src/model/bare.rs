@@ -30,9 +30,11 @@ impl Package {
             features,
             threshold,
             directory: path.parent().map(Path::to_owned).unwrap_or_default(),
-            graph: Graph { file: path.to_owned(), bytes, input: None, output: None },
+            graph: Graph { file: path.to_owned(), bytes, input: None, output: None, margin: None },
             golden: None,
             medians: None,
+            explanation: None,
+            calibration: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::InferError;
+use super::explain::Explanation;
 
 /// Rows and the scores that were measured when the package was made.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +16,21 @@ pub(super) struct Golden {
     pub(super) inputs: Vec<Vec<f32>>,
     /// One score a row.
     pub(super) scores: Vec<f32>,
+    /// Their explanations by the `shap` package; absent where it has no such method.
+    pub(super) explanation: Option<GoldenExplanation>,
+}
+
+/// What the golden rows must be explained by, log-odds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GoldenExplanation {
+    /// How far a number may be from the expected one.
+    pub(super) tolerance: f64,
+    pub(super) baseline: f64,
+    /// One raw margin a row.
+    pub(super) margins: Vec<f64>,
+    /// One contribution a feature, for every row.
+    pub(super) contributions: Vec<Vec<f64>>,
 }
 
 /// Distributions of the training data: drift is measured against them, explanations start from the medians.
@@ -65,6 +81,7 @@ impl Golden {
         if let Some(index) = golden.scores.iter().position(|score| !(0.0..=1.0).contains(score)) {
             return Err(format!("scores[{index}] is not of 0 to 1"));
         }
+        golden.explanation.as_ref().map_or(Ok(()), |explanation| explanation.check(golden.inputs.len(), width))?;
         Ok(golden)
     }
 
@@ -82,6 +99,39 @@ impl Golden {
                 self.tolerance
             ))),
         }
+    }
+}
+
+impl GoldenExplanation {
+    fn check(&self, rows: usize, width: usize) -> Result<(), String> {
+        if !(self.tolerance > 0.0 && self.tolerance <= 1e-3) {
+            return Err(format!("explanation.tolerance = {}: above 0 and at most 0.001 is allowed", self.tolerance));
+        }
+        if (self.margins.len(), self.contributions.len()) != (rows, rows) {
+            return Err(format!("explanation: margins and contributions of {rows} rows are needed"));
+        }
+        match self.contributions.iter().position(|row| row.len() != width) {
+            Some(index) => Err(format!("explanation.contributions[{index}] has not {width} values, one a feature")),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds an explanation against the expected one of golden row `index`.
+    pub(super) fn compare(&self, index: usize, found: &Explanation, features: &[String]) -> Result<(), String> {
+        let hold = |what: &str, found: f64, wanted: f64| {
+            // Why not "further than": what is no number is neither near nor far.
+            if (found - wanted).abs() <= self.tolerance {
+                return Ok(());
+            }
+            Err(format!("{what} of golden row {index} is {found} and {wanted} ± {} is expected", self.tolerance))
+        };
+        hold("the baseline", found.baseline, self.baseline)?;
+        hold("the margin", found.margin, self.margins.get(index).copied().unwrap_or(f64::NAN))?;
+        let wanted = self.contributions.get(index).map_or(&[][..], Vec::as_slice);
+        let pairs = found.contributions.iter().zip(wanted).zip(features);
+        pairs
+            .into_iter()
+            .try_for_each(|((found, wanted), name)| hold(&format!("the contribution of {name:?}"), *found, *wanted))
     }
 }
 
@@ -134,6 +184,34 @@ mod tests {
     }
 
     #[test]
+    fn golden_explanations_are_held_number_by_number() {
+        let golden = GoldenExplanation {
+            tolerance: 1e-5,
+            baseline: -2.0,
+            margins: vec![1.0],
+            contributions: vec![vec![4.0, -1.0]],
+        };
+        let found = |baseline: f64, margin: f64, contributions: [f64; 2]| Explanation {
+            method: super::super::explain::Method::TreeShap,
+            baseline,
+            margin,
+            contributions: contributions.to_vec(),
+        };
+        let features = ["a", "b"].map(String::from);
+        let held = |explanation: &Explanation| golden.compare(0, explanation, &features);
+        assert_eq!(held(&found(-2.0, 1.000_009, [4.0, -0.999_991])), Ok(()));
+        for (wrong, said) in [
+            (found(-2.1, 1.0, [4.0, -1.0]), "baseline"),
+            (found(-2.0, f64::NAN, [4.0, -1.0]), "margin"),
+            (found(-2.0, 1.0, [4.0, -1.0001]), "\"b\""),
+        ] {
+            let fault = held(&wrong).unwrap_err();
+            assert!(fault.contains(said), "{said}: {fault}");
+        }
+        assert!(golden.compare(1, &found(-2.0, 1.0, [4.0, -1.0]), &features).is_err(), "no such row");
+    }
+
+    #[test]
     fn golden_faults_name_their_key() {
         for (from, to, key) in [
             ("1e-5", "0", "tolerance"),
@@ -142,6 +220,16 @@ mod tests {
             ("0.75]", "1.75]", "scores[1]"),
             (", 0.75]", "]", "1 scores"),
             ("\"tolerance\"", "\"more\": 1, \"tolerance\"", "more"),
+            (
+                "\"tolerance\"",
+                "\"explanation\": {\"tolerance\": 1e-5, \"baseline\": 0, \"margins\": [0], \"contributions\": []}, \"tolerance\"",
+                "explanation",
+            ),
+            (
+                "\"tolerance\"",
+                "\"explanation\": {\"tolerance\": 1e-5, \"baseline\": 0, \"margins\": [0, 1], \"contributions\": [[0, 0], [1]]}, \"tolerance\"",
+                "explanation.contributions[1]",
+            ),
         ] {
             let fault = Golden::parse(&GOLDEN.replacen(from, to, 1), 2).unwrap_err();
             assert!(fault.contains(key), "{key}: {fault}");

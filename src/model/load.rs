@@ -1,9 +1,13 @@
 //! From a package to a model that may serve. In: a package that was read. Out: a [`Model`] whose sessions fit the
-//! manifest, have run every batch size, and gave the golden scores, one row at a time and all at once.
+//! manifest, have run every batch size, and gave the golden scores, one row at a time and all at once; and whose
+//! explanations of the golden rows add up to the graph's own margins and are those that the package expects.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::explain::{Explain, Explainer, ExplanationThread, Margins};
+use super::golden::Golden;
+use super::manifest::sigmoid;
 use super::package::{Package, fault};
 use super::session::Session;
 use super::workers::{INLINE_BUDGET, Limits, Pool, Scorer, checked, run};
@@ -30,10 +34,11 @@ impl Model {
             hold_golden(&mut session, &package).map_err(refused)?;
             sessions.push(session);
         }
+        let explaining = explaining(&package, library.as_deref(), options.max_explanations)?;
         let limits = Limits { max_batch, max_queue: options.max_queue.max(1), inline };
         let pool = Pool::start(sessions, limits)
             .map_err(|error| ModelError::Runtime(format!("a worker thread of the model cannot start: {error}")))?;
-        Ok(Self { package, pool, spare: Vec::new().into(), library })
+        Ok(Self { package, pool, explaining, spare_explainer: None.into(), spare: Vec::new().into(), library })
     }
 }
 
@@ -83,6 +88,59 @@ fn hold_golden<S: Scorer>(session: &mut S, package: &Package) -> Result<(), Infe
             Ok(all)
         });
     golden.compare(&single?)
+}
+
+/// The thread that explains, its method held against the golden rows; `None` for a bare file.
+fn explaining(package: &Package, library: Option<&Path>, most: usize) -> Result<Option<ExplanationThread>, ModelError> {
+    let Some(mut explainer) = Explainer::new(package, library)? else { return Ok(None) };
+    let refused = |what: String| fault(&package.directory.join("golden.json"), &what);
+    if let Some(golden) = &package.golden {
+        let margins = Margins::open(package, library)?.of(&golden.inputs.concat());
+        hold_explanations(&mut explainer, package, golden, margins).map_err(refused)?;
+    }
+    let started = ExplanationThread::start(explainer, most);
+    let failed = |error| ModelError::Runtime(format!("the model's explanation thread cannot start: {error}"));
+    started.map(Some).map_err(failed)
+}
+
+/// How far contributions may be from adding up to the margin, as a part of the larger of 1 and the margin.
+const ADDS_UP: f64 = 1e-5;
+
+fn hold_explanations(
+    explainer: &mut impl Explain,
+    package: &Package,
+    golden: &Golden,
+    margins: Result<Vec<f64>, InferError>,
+) -> Result<(), String> {
+    let margins = margins.map_err(|error| error.to_string())?;
+    if margins.len() != golden.inputs.len() {
+        return Err(format!("{} margins for {} golden rows", margins.len(), golden.inputs.len()));
+    }
+    let named = package.margin_contract().is_some();
+    for (index, ((row, margin), score)) in golden.inputs.iter().zip(margins).zip(&golden.scores).enumerate() {
+        let explained = explainer.explain(row).map_err(|error| format!("golden row {index}: {error}"))?;
+        let most = ADDS_UP * margin.abs().max(1.0);
+        let near = |distance: f64, most: f64| distance.abs() <= most;
+        if explained.contributions.len() != row.len() || !near(explained.gap(), most) {
+            return Err(format!("the contributions of golden row {index} do not add up to its margin"));
+        }
+        if named && !near(explained.margin - margin, most) {
+            let found = explained.margin;
+            return Err(format!("golden row {index} is explained to the margin {found} and the graph gives {margin}"));
+        }
+        // What is explained must be what is answered: the score is the calibrated margin.
+        let calibrated = match package.calibration {
+            Some(calibration) => Some(calibration.score(explained.margin)),
+            None => (!named).then(|| sigmoid(explained.margin)),
+        };
+        if let Some(found) = calibrated.filter(|found| !near(found - f64::from(*score), golden.tolerance.into())) {
+            return Err(format!("the margin of golden row {index} means the score {found} and {score} is expected"));
+        }
+        if let Some(wanted) = &golden.explanation {
+            wanted.compare(index, &explained, &package.features)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

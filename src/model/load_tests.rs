@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use super::super::testing::{Shape, expected, onnx, options, package, package_with, rows};
+use super::super::explain::Method;
+use super::super::testing::{
+    Files, Shape, Trees, expected, onnx, options, package, package_with, rows, tree_margin, tree_onnx, tree_package,
+    tree_values,
+};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -79,16 +83,129 @@ async fn a_row_of_another_width_is_refused() {
 }
 
 #[tokio::test]
-async fn a_contribution_is_the_fall_to_the_median() {
+async fn permutations_of_a_linear_model_are_its_weights_times_distances() {
     let model = load(package().path()).unwrap();
-    let row = vec![2.0, 1.0, 0.5];
-    let score = model.infer(row.clone(), LONG).await.unwrap();
-    let contributions = model.explain(row, score, LONG).await.unwrap();
-    let wanted = [score - expected(&[0.0, 1.0, 0.5]), 0.0, score - expected(&[2.0, 1.0, 2.0])];
-    for (contribution, wanted) in contributions.iter().zip(wanted) {
-        assert!((contribution - wanted).abs() < 1e-6, "{contributions:?} and not {wanted:?}");
+    let explained = model.explain(vec![2.0, 1.0, 0.5], LONG).await.unwrap();
+    // Medians 0, 1, 2; weights 0.5, -0.25, 1.5; the margin is read back from a 32-bit score.
+    let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-5, "{found} and not {wanted}");
+    assert_eq!(explained.method, Method::PermutationShapley);
+    near(explained.baseline, 0.5 * 0.0 - 0.25 + 1.5 * 2.0 - 1.0);
+    near(explained.margin, 0.5 * 2.0 - 0.25 + 1.5 * 0.5 - 1.0);
+    for (found, wanted) in explained.contributions.iter().zip([1.0, 0.0, -2.25]) {
+        near(*found, wanted);
     }
-    assert!(contributions[0] > 0.0 && contributions[2] < 0.0);
+    assert_eq!(model.explain_matrix(&[2.0, 1.0, 0.5]), Ok(vec![explained]));
+}
+
+#[tokio::test]
+async fn trees_of_a_graph_are_explained_by_definition() {
+    let model = load(tree_package(|_| {}).path()).unwrap();
+    for row in rows(16) {
+        let explained = model.explain(row.clone(), LONG).await.unwrap();
+        let (baseline, wanted) = tree_values(&row);
+        assert_eq!((explained.method, explained.margin), (Method::TreeShap, tree_margin(&row)));
+        assert!((explained.baseline - baseline).abs() < 1e-12 && explained.gap().abs() < 1e-12);
+        for (found, wanted) in explained.contributions.iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-12, "{explained:?}");
+        }
+    }
+    assert!(model.explain(vec![1.0; 2], LONG).await.is_err(), "another width");
+}
+
+#[tokio::test]
+async fn a_linear_margin_is_explained_by_its_weights() {
+    let folder = tree_package(|files| {
+        files.model = onnx(Shape::TwoColumns);
+        files.manifest = files
+            .manifest
+            .replace(
+                "name = \"score\"\nshape = \"one_column\"\nmargin = \"margin\"",
+                "name = \"probabilities\"\nshape = \"two_columns\"",
+            )
+            .replace("tree_shap", "linear_shap")
+            .replace("[calibration]\nmethod = \"platt\"\nslope = 1.25\nintercept = 0.125\n", "");
+        let scores: Vec<_> = rows(70).iter().map(|row| expected(row)).collect();
+        files.golden = serde_json::json!({"tolerance": 1e-5, "inputs": rows(70), "scores": scores});
+        files.explanation = serde_json::json!(
+            {"method": "linear_shap", "weights": [0.5, -0.25, 1.5], "means": [1.0, 0.0, 2.0], "intercept": -1.0}
+        );
+    });
+    let model = load(folder.path()).unwrap();
+    let explained = model.explain(vec![2.0, 1.0, 0.5], LONG).await.unwrap();
+    assert_eq!((explained.method, explained.baseline, explained.margin), (Method::LinearShap, 2.5, 0.5));
+    assert_eq!(explained.contributions, [0.5, -0.25, -2.25]);
+}
+
+#[test]
+fn explanations_that_are_not_those_of_the_graph_are_refused() {
+    type Case = (&'static str, &'static str, fn(&mut Files));
+    let cases: [Case; 9] = [
+        ("covers of another tree", "covers 1 trees", |files| files.explanation["covers"] = serde_json::json!([[1.0]])),
+        ("a cover that does not add up", "its cover is 10", |files| files.explanation["covers"][0][1] = 5.0.into()),
+        ("another cover", "baseline of golden row 0", |files| {
+            files.explanation["covers"][1] = serde_json::json!([10.0, 4.0, 6.0]);
+        }),
+        ("a negative cover", "with -1", |files| files.explanation["covers"][1][2] = (-1.0).into()),
+        ("another contribution", "\"b\" of golden row 3", |files| {
+            files.golden["explanation"]["contributions"][3][1] = 7.0.into();
+        }),
+        ("another baseline", "baseline", |files| files.golden["explanation"]["baseline"] = 0.0.into()),
+        ("another margin", "margin", |files| files.golden["explanation"]["margins"][69] = 0.0.into()),
+        ("another calibration", "means the score", |files| files.manifest = files.manifest.replace("1.25", "1.5")),
+        ("no such output", "\"logit\"", |files| files.manifest = files.manifest.replace("\"margin\"", "\"logit\"")),
+    ];
+    for (what, said, change) in cases {
+        let fault = load(tree_package(change).path()).unwrap_err().to_string();
+        assert!(fault.contains(said), "{what}: {fault}");
+    }
+}
+
+#[test]
+fn margins_that_are_not_the_trees_are_refused() {
+    // The score is named as the margin too: the graph contradicts the trees.
+    let folder = tree_package(|files| files.manifest = files.manifest.replace("\"margin\"", "\"score\""));
+    let fault = load(folder.path()).unwrap_err().to_string();
+    assert!(fault.contains("the graph gives"), "{fault}");
+}
+
+#[test]
+fn graphs_that_cannot_be_explained_are_refused_by_name() {
+    let read = |trees: Trees| {
+        let covers = vec![vec![10.0, 6.0, 4.0, 3.0, 1.0], vec![10.0, 5.0, 5.0]];
+        super::super::trees::Forest::read(&tree_onnx(&trees), &covers, 3)
+    };
+    assert_eq!(read(Trees::default()).unwrap().trees.len(), 2);
+    let modes = |mode| {
+        let mut trees = Trees::default();
+        trees.modes[2] = mode;
+        trees
+    };
+    for (trees, said) in [
+        (modes("BRANCH_EQ"), "node 2 of tree 0: \"BRANCH_EQ\""),
+        (modes("BRANCH_MEMBER"), "BRANCH_MEMBER"),
+        (Trees { input: "scaled", ..Trees::default() }, "scaler"),
+        (Trees { kind: "TreeEnsemble", ..Trees::default() }, "TreeEnsemble is not explained"),
+        (Trees { kind: "TreeEnsembleClassifier", ..Trees::default() }, "LOGISTIC"),
+        (
+            Trees { kind: "TreeEnsembleClassifier", post_transform: Some("SOFTMAX"), ..Trees::default() },
+            "post_transform = \"SOFTMAX\"",
+        ),
+        (Trees { targets: vec![0, 1, 0, 0, 0], ..Trees::default() }, "several outputs"),
+        (Trees { features: vec![0, 0, 3, 0, 0, 1, 0, 0], ..Trees::default() }, "beyond the 3 named"),
+        (Trees { yes: vec![1, 0, 1, 0, 0, 1, 0, 0], ..Trees::default() }, "hangs below two others"),
+        (Trees { yes: vec![1, 0, 9, 0, 0, 1, 0, 0], ..Trees::default() }, "second root"),
+    ] {
+        let fault = read(trees).unwrap_err();
+        assert!(fault.contains(said), "{said}: {fault}");
+    }
+    let classifier = Trees {
+        kind: "TreeEnsembleClassifier",
+        post_transform: Some("LOGISTIC"),
+        targets: vec![1; 5],
+        ..Trees::default()
+    };
+    let (forest, row) = (read(classifier).unwrap(), [0.5, 0.0, 0.25]);
+    assert_eq!(forest.margin(&row), tree_margin(&row));
 }
 
 #[tokio::test]
@@ -97,7 +214,8 @@ async fn a_bare_file_scores_and_explains_nothing() {
         let model = load_bare(shape, features()).unwrap();
         let row = vec![1.0, 2.0, 3.0];
         near(&[model.infer(row.clone(), LONG).await.unwrap()], std::slice::from_ref(&row));
-        assert_eq!(model.explain(row, 0.5, LONG).await, Ok(Vec::new()));
+        assert!(matches!(model.explain(row.clone(), LONG).await, Err(InferError::Failed(_))));
+        assert!(matches!(model.explain_matrix(&row), Err(InferError::Failed(_))));
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::explain::Method;
+
 /// The keys as they stand in the file; `models/train/document.py` writes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +25,9 @@ pub(super) struct Manifest {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) threshold: Threshold,
-    #[serde(rename = "explanation")]
-    _explanation: Explanation,
+    /// The last step of the graph, where it is one.
+    pub(super) calibration: Option<Calibration>,
+    pub(super) explanation: Explanation,
     #[serde(rename = "training")]
     _training: Training,
 }
@@ -40,6 +43,8 @@ pub(super) struct Input {
 pub(super) struct Output {
     pub(super) name: String,
     pub(super) shape: OutputShape,
+    /// The output with the raw margin before calibration, log-odds, `[N, 1]`; absent where the graph has none.
+    pub(super) margin: Option<String>,
 }
 
 /// Shape of the output that holds the scores.
@@ -83,26 +88,42 @@ pub(super) struct Threshold {
     _chosen: String,
 }
 
-/// How contributions are computed: one way so far.
+/// How the margin becomes a probability: score = sigmoid(slope · margin + intercept) (Platt 1999).
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Calibration {
+    #[serde(rename = "method")]
+    _method: CalibrationMethod,
+    /// Above 0: a higher margin is a higher score.
+    pub(super) slope: f64,
+    pub(super) intercept: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CalibrationMethod {
+    Platt,
+}
+
+impl Calibration {
+    /// The score of a margin, 0 to 1.
+    pub(super) fn score(&self, margin: f64) -> f64 {
+        sigmoid(self.slope * margin + self.intercept)
+    }
+}
+
+/// 1 / (1 + e⁻ˣ).
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// How contributions are computed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Explanation {
-    #[serde(rename = "method")]
-    _method: Method,
-    #[serde(rename = "baseline")]
-    _baseline: BaselineKind,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Method {
-    BaselineAblation,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum BaselineKind {
-    Median,
+pub(super) struct Explanation {
+    pub(super) method: Method,
+    /// SHA-256 of `explanation.json`; absent with `permutation_shapley`, which needs no such file.
+    pub(super) sha256: Option<String>,
 }
 
 /// For people and reports: kept in the file, checked for its keys, used by nobody here.
@@ -131,8 +152,28 @@ impl Manifest {
                 return Err(format!("{key} = {value:?}: 1 to 64 of letters, digits, '.', '_' and '-' are allowed"));
             }
         }
-        if self.sha256.len() != 64 || !self.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(format!("sha256 = {:?}: 64 lower-case hex digits are needed", self.sha256));
+        let hashes = [("sha256", Some(&self.sha256)), ("explanation.sha256", self.explanation.sha256.as_ref())];
+        for (key, hash) in hashes {
+            if let Some(hash) = hash.filter(|hash| !is_hash(hash)) {
+                return Err(format!("{key} = {hash:?}: 64 lower-case hex digits are needed"));
+            }
+        }
+        let method = self.explanation.method;
+        match (method == Method::PermutationShapley, &self.explanation.sha256) {
+            (false, None) => {
+                return Err(format!("explanation.sha256 is missing: {} needs explanation.json", method.as_str()));
+            }
+            (true, Some(_)) => {
+                return Err(format!("explanation.sha256: {} has no explanation.json", method.as_str()));
+            }
+            _ => {}
+        }
+        if let Some(Calibration { slope, intercept, .. }) = self.calibration
+            && !(slope > 0.0 && slope.is_finite() && intercept.is_finite())
+        {
+            return Err(format!(
+                "calibration.slope = {slope}, intercept = {intercept}: a slope above 0 and finite numbers are allowed"
+            ));
         }
         if !(0.0..=1.0).contains(&self.threshold.value) {
             return Err(format!("threshold.value = {}: 0 to 1 is allowed", self.threshold.value));
@@ -151,6 +192,10 @@ pub(super) fn check_features(features: &[String]) -> Result<(), String> {
         Some(name) => Err(format!("features names {name:?} twice or not at all")),
         None => Ok(()),
     }
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_word(text: &str) -> bool {
@@ -177,8 +222,7 @@ shape = "two_columns"
 value = 0.5
 chosen = "by hand"
 [explanation]
-method = "baseline_ablation"
-baseline = "median"
+method = "permutation_shapley"
 [training]
 data = "none"
 parameters = { trees = 1 }
@@ -204,7 +248,20 @@ figures = { auc = 0.5 }
             ("two_columns", "three_columns", "three_columns"),
             ("version = \"1\"", "", "version"),
             ("sha256 = \"0", "sha256 = \"G", "sha256"),
-            ("baseline_ablation", "guess", "guess"),
+            ("permutation_shapley", "baseline_ablation", "baseline_ablation"),
+            ("permutation_shapley", "tree_shap", "explanation.sha256"),
+            ("permutation_shapley\"", "permutation_shapley\"\nsha256 = \"ab\"", "explanation.sha256"),
+            (
+                "permutation_shapley\"",
+                &format!("permutation_shapley\"\nsha256 = \"{}\"", "a".repeat(64)),
+                "explanation.sha256",
+            ),
+            (
+                "[training]",
+                "[calibration]\nmethod = \"platt\"\nslope = -1\nintercept = 0\n[training]",
+                "calibration.slope",
+            ),
+            ("[training]", "[calibration]\nmethod = \"isotonic\"\nslope = 1\nintercept = 0\n[training]", "isotonic"),
         ] {
             assert!(SAMPLE.contains(from), "{from}");
             let fault = Manifest::parse(&SAMPLE.replacen(from, to, 1)).unwrap_err();

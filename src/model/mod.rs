@@ -1,7 +1,8 @@
 //! Models: the package on disk, the ONNX Runtime session, the workers that own sessions, and explanation.
 //!
-//! In: rows of f32 in the manifest's order. Out: probabilities of fraud. A [`Model`] exists only after its checks: the
-//! hash, the graph's input and output against the manifest, a run of every batch size, the golden rows within tolerance.
+//! In: rows of f32 in the manifest's order. Out: probabilities of fraud, and what moved them. A [`Model`] exists only after
+//! its checks: the hashes, the graph's input and outputs against the manifest, a run of every batch size, the golden rows
+//! and their explanations within tolerance.
 //! It knows neither features nor decisions.
 
 mod bare;
@@ -14,6 +15,7 @@ mod package;
 mod session;
 #[cfg(test)]
 mod testing;
+pub mod trees;
 mod workers;
 
 use std::path::PathBuf;
@@ -22,7 +24,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use explain::Ablation;
+use explain::{Explain as _, Explainer, ExplanationThread};
+pub use explain::{Explanation, Method};
 pub use package::Package;
 use session::Session;
 use workers::{Pool, checked, run};
@@ -42,13 +45,15 @@ pub struct RuntimeOptions {
     pub max_batch: usize,
     /// The most rows that wait; 0 counts as 1.
     pub max_queue: usize,
+    /// The most rows that wait to be explained; 0 counts as 1.
+    pub max_explanations: usize,
 }
 
 impl RuntimeOptions {
     /// For scoring matrices on the calling thread: one session, no waiting rows.
     #[must_use]
     pub const fn of_files() -> Self {
-        Self { library: None, workers: 1, max_batch: MATRIX_ROWS, max_queue: 1 }
+        Self { library: None, workers: 1, max_batch: MATRIX_ROWS, max_queue: 1, max_explanations: 1 }
     }
 }
 
@@ -67,10 +72,10 @@ pub enum ModelError {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum InferError {
     /// The queue is full.
-    #[error("all model workers are busy and {0} rows wait, the most allowed")]
+    #[error("{0} rows wait for the model, the most allowed")]
     Overloaded(usize),
     /// The deadline passed first.
-    #[error("no score within the deadline")]
+    #[error("no answer of the model within the deadline")]
     Deadline,
     /// The runtime failed or the score was not a finite number of 0 to 1.
     #[error("the model failed: {0}")]
@@ -83,6 +88,10 @@ pub struct Model {
     /// What it was loaded from.
     pub package: Package,
     pool: Pool<Session>,
+    /// `None` for a bare file, which names no method.
+    explaining: Option<ExplanationThread>,
+    /// For matrices of explanations, made with the first one.
+    spare_explainer: Mutex<Option<Explainer>>,
     /// Sessions for matrices, apart from the workers': as many as threads ever scored matrices at once.
     spare: Mutex<Vec<Session>>,
     library: Option<PathBuf>,
@@ -120,18 +129,33 @@ impl Model {
         Ok(scores)
     }
 
-    /// For each feature, by how much the score of `row` would fall were the feature at its training median, computed as
-    /// one request of up to `features.len()` rows, waiting at most `wait`. Empty when the package has no baseline (a bare
-    /// file). The method's limits: see `explain`.
+    /// What moved the margin of `row`, computed on the model's own explanation thread, waiting at most `wait`. It takes no
+    /// worker and no caller's thread: scores go on meanwhile.
     ///
     /// # Errors
-    /// See [`InferError`].
-    pub async fn explain(&self, row: Vec<f32>, score: f32, wait: Duration) -> Result<Vec<f32>, InferError> {
+    /// See [`InferError`]; `Failed` for a bare file, which names no method.
+    pub async fn explain(&self, row: Vec<f32>, wait: Duration) -> Result<Explanation, InferError> {
         self.check_row(&row)?;
-        let Some(medians) = &self.package.medians else { return Ok(Vec::new()) };
-        let mut ablation = Ablation::new(&row, medians);
-        let scores = self.pool.score(std::mem::take(&mut ablation.rows), wait).await?;
-        Ok(ablation.contributions(row.len(), score, &scores))
+        let thread = self.explaining.as_ref().ok_or_else(no_method)?;
+        thread.explain(row, wait).await
+    }
+
+    /// Explains a matrix, row-major, on the calling thread (files): blocking, one call at a time.
+    ///
+    /// # Errors
+    /// `Failed`: a bare file, the length is not whole rows, or the runtime failed.
+    pub fn explain_matrix(&self, values: &[f32]) -> Result<Vec<Explanation>, InferError> {
+        let width = self.package.features.len().max(1);
+        if !values.len().is_multiple_of(width) {
+            return Err(InferError::Failed(format!("{} values are not rows of {width}", values.len())));
+        }
+        let mut spare = self.spare_explainer.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_none() {
+            let made = Explainer::new(&self.package, self.library.as_deref());
+            *spare = made.map_err(|error| InferError::Failed(error.to_string()))?;
+        }
+        let explainer = spare.as_mut().ok_or_else(no_method)?;
+        values.chunks(width).map(|row| explainer.explain(row)).collect()
     }
 
     fn check_row(&self, row: &[f32]) -> Result<(), InferError> {
@@ -147,4 +171,8 @@ impl Model {
         let open = || load::open(&self.package, self.library.as_deref());
         spare.map_or_else(open, Ok).map_err(|error| InferError::Failed(error.to_string()))
     }
+}
+
+fn no_method() -> InferError {
+    InferError::Failed("a bare .onnx file names no method of explanation: make a package of it".to_owned())
 }

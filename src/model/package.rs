@@ -1,7 +1,8 @@
-//! A package on disk: `manifest.toml`, `model.onnx`, `golden.json`, `baseline.json` in one folder.
+//! A package on disk: `manifest.toml`, `model.onnx`, `golden.json`, `baseline.json` in one folder, and `explanation.json`
+//! where its method needs one. What else lies there (`report/`) is for people and not read.
 //!
-//! In: the folder. Out: a [`Package`] whose documents keep their rules and whose model has the manifest's hash.
-//! Invariant: the bytes that were hashed are the bytes that are loaded; the file is read once.
+//! In: the folder. Out: a [`Package`] whose documents keep their rules and whose files have the manifest's hashes.
+//! Invariant: the bytes that were hashed are the bytes that are loaded; a file is read once.
 
 use std::fmt;
 use std::fs;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
+use super::explain::Source;
 use super::golden::{Baseline, Golden};
-use super::manifest::{Manifest, OutputShape};
+use super::manifest::{Calibration, Manifest, OutputShape};
 use super::session::Contract;
 
 /// A model and what is known of it, read from a folder ([`Package::read`]) or a bare file ([`Package::bare`]).
@@ -35,6 +37,10 @@ pub struct Package {
     pub(super) golden: Option<Arc<Golden>>,
     /// The median of every feature; a bare file has none.
     pub(super) medians: Option<Arc<[f32]>>,
+    /// How rows are explained; a bare file does not say.
+    pub(super) explanation: Option<Arc<Source>>,
+    /// How the margin becomes the score, where the manifest says.
+    pub(super) calibration: Option<Calibration>,
 }
 
 /// The model file's bytes and what its session is held against.
@@ -44,6 +50,8 @@ pub(super) struct Graph {
     pub(super) bytes: Arc<[u8]>,
     pub(super) input: Option<String>,
     pub(super) output: Option<(String, OutputShape)>,
+    /// The output with the raw margin.
+    pub(super) margin: Option<String>,
 }
 
 impl fmt::Debug for Graph {
@@ -53,7 +61,7 @@ impl fmt::Debug for Graph {
 }
 
 impl Package {
-    /// Reads and checks a package directory: all four files, the hash, the manifest's keys.
+    /// Reads and checks a package directory: all its files, the hashes, the manifest's keys.
     ///
     /// # Errors
     /// The first thing that is wrong, in one sentence that names the file and the key.
@@ -63,20 +71,12 @@ impl Package {
         let baseline = document(directory, "baseline.json", |text| Baseline::parse(text, &manifest.features))?;
         let file = directory.join("model.onnx");
         let bytes = read_bytes(&file)?;
-        let sha256 = sha256(&bytes);
-        if sha256 != manifest.sha256 {
-            return Err(fault(
-                &file,
-                &format!(
-                    "its SHA-256 is {sha256}, and manifest.toml says sha256 = {:?}: one of the two was changed",
-                    manifest.sha256
-                ),
-            ));
-        }
+        hold_hash(&file, &bytes, "sha256", &manifest.sha256)?;
+        let explanation = explanation(directory, &manifest)?;
         Ok(Self {
             name: manifest.name,
             version: manifest.version,
-            sha256,
+            sha256: manifest.sha256,
             features: manifest.features,
             threshold: manifest.threshold.value,
             directory: directory.to_owned(),
@@ -85,10 +85,19 @@ impl Package {
                 bytes,
                 input: Some(manifest.input.name),
                 output: Some((manifest.output.name, manifest.output.shape)),
+                margin: manifest.output.margin,
             },
             golden: Some(Arc::new(golden)),
             medians: Some(baseline.medians().into()),
+            explanation: Some(Arc::new(explanation)),
+            calibration: manifest.calibration,
         })
+    }
+
+    /// The median of every feature in training, in order; empty for a bare file.
+    #[must_use]
+    pub fn medians(&self) -> &[f32] {
+        self.medians.as_deref().unwrap_or_default()
     }
 
     /// What a session of it is held against.
@@ -100,6 +109,31 @@ impl Package {
             shape: self.graph.output.as_ref().map(|(_, shape)| *shape),
         }
     }
+
+    /// What a session that gives raw margins is held against; `None` where the graph has no such output.
+    pub(super) fn margin_contract(&self) -> Option<Contract> {
+        let margin = self.graph.margin.clone()?;
+        Some(Contract { output: Some(margin), shape: Some(OutputShape::OneColumn), ..self.contract() })
+    }
+}
+
+/// What `explanation.json` says, where the method needs it.
+fn explanation(directory: &Path, manifest: &Manifest) -> Result<Source, ModelError> {
+    let (method, width) = (manifest.explanation.method, manifest.features.len());
+    let Some(wanted) = &manifest.explanation.sha256 else { return Ok(Source::Permutation) };
+    let file = directory.join("explanation.json");
+    let bytes = read_bytes(&file)?;
+    hold_hash(&file, &bytes, "explanation.sha256", wanted)?;
+    Source::parse(text(&file, &bytes)?, method, width).map_err(|what| fault(&file, &what))
+}
+
+fn hold_hash(file: &Path, bytes: &[u8], key: &str, wanted: &str) -> Result<(), ModelError> {
+    let found = sha256(bytes);
+    if found == wanted {
+        return Ok(());
+    }
+    let what = format!("its SHA-256 is {found}, and manifest.toml says {key} = {wanted:?}: one of the two was changed");
+    Err(fault(file, &what))
 }
 
 /// Reads a file; the fault is a sentence.
@@ -119,8 +153,11 @@ pub(super) fn fault(file: &Path, what: &str) -> ModelError {
 fn document<T>(directory: &Path, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ModelError> {
     let file = directory.join(name);
     let bytes = read_bytes(&file)?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| fault(&file, &format!("is not UTF-8: {error}")))?;
-    parse(text).map_err(|what| fault(&file, &what))
+    parse(text(&file, &bytes)?).map_err(|what| fault(&file, &what))
+}
+
+fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, ModelError> {
+    std::str::from_utf8(bytes).map_err(|error| fault(file, &format!("is not UTF-8: {error}")))
 }
 
 #[cfg(test)]
@@ -148,13 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_model_is_refused() {
-        let folder = testing::package();
-        let file = folder.path().join("model.onnx");
-        let mut bytes = fs::read(&file).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&file, bytes).unwrap();
-        let fault = Package::read(folder.path()).unwrap_err().to_string();
-        assert!(fault.contains("model.onnx") && fault.contains("SHA-256"), "{fault}");
+    fn a_changed_model_or_explanation_is_refused() {
+        for name in ["model.onnx", "explanation.json"] {
+            let folder = testing::tree_package(|_| {});
+            let file = folder.path().join(name);
+            let mut bytes = fs::read(&file).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&file, bytes).unwrap();
+            let fault = Package::read(folder.path()).unwrap_err().to_string();
+            assert!(fault.contains(name) && fault.contains("SHA-256"), "{fault}");
+            fs::remove_file(file).unwrap();
+            assert!(Package::read(folder.path()).unwrap_err().to_string().contains(name));
+        }
     }
 }

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 use super::RuntimeOptions;
 use super::package::sha256;
+use super::trees::Forest;
+use super::trees::Node;
+use super::trees::testing::{branch, by_definition};
 
 /// Weights and bias of every model here: logit = 0.5 a − 0.25 b + 1.5 c − 1.
 const WEIGHTS: [f32; 3] = [0.5, -0.25, 1.5];
@@ -25,7 +28,7 @@ pub(super) fn rows(count: u16) -> Vec<Vec<f32>> {
 
 /// Runtime options of a small server.
 pub(super) fn options() -> RuntimeOptions {
-    RuntimeOptions { library: None, workers: 1, max_batch: 8, max_queue: 64 }
+    RuntimeOptions { library: None, workers: 1, max_batch: 8, max_queue: 64, max_explanations: 8 }
 }
 
 /// A package folder around [`Shape::TwoColumns`].
@@ -51,6 +54,162 @@ pub(super) fn package_with(model: &[u8], change: impl Fn(String) -> String) -> T
     });
     write("baseline.json", baseline.to_string().as_bytes());
     folder
+}
+
+/// The files of [`tree_package`], to be changed before their hashes are taken.
+pub(super) struct Files {
+    pub(super) model: Vec<u8>,
+    /// `SHA256` and `EXPLANATION` stand for the hashes.
+    pub(super) manifest: String,
+    pub(super) golden: serde_json::Value,
+    pub(super) explanation: serde_json::Value,
+}
+
+/// Slope and intercept of the trees' calibration.
+pub(super) const PLATT: (f64, f64) = (1.25, 0.125);
+
+/// The raw margin of [`tree_onnx`], by formula.
+pub(super) fn tree_margin(row: &[f32]) -> f64 {
+    let first = if row[0] < 0.5 {
+        -1.0
+    } else if row[2] < 0.25 {
+        0.5
+    } else {
+        2.0
+    };
+    -0.5 + first + if row[1] <= 0.0 { 0.25 } else { -0.75 }
+}
+
+/// Baseline and contributions of a row of the trees, by definition.
+pub(super) fn tree_values(row: &[f32]) -> (f64, Vec<f64>) {
+    let below = branch(2, 0.25, [3.0, 1.0], Node::Leaf(0.5), Node::Leaf(2.0));
+    let first = branch(0, 0.5, [6.0, 4.0], Node::Leaf(-1.0), below);
+    let second = branch(1, 0.0_f32.next_up(), [5.0, 5.0], Node::Leaf(0.25), Node::Leaf(-0.75));
+    by_definition(&Forest { width: 3, bias: -0.5, trees: vec![first, second] }, row)
+}
+
+/// A package folder around [`tree_onnx`] with covers and golden explanations, its files changed by `change`.
+pub(super) fn tree_package(change: impl FnOnce(&mut Files)) -> TempDir {
+    let folder = package();
+    let inputs = rows(70);
+    let score = |row: &Vec<f32>| 1.0 / (1.0 + (-(PLATT.0 * tree_margin(row) + PLATT.1)).exp());
+    let values: Vec<_> = inputs.iter().map(|row| tree_values(row)).collect();
+    let manifest = fs::read_to_string(folder.path().join("manifest.toml")).unwrap();
+    let hash = manifest.lines().find(|line| line.starts_with("sha256")).unwrap();
+    let manifest = manifest
+        .replace(hash, "sha256 = \"SHA256\"")
+        .replace(
+            "name = \"probabilities\"\nshape = \"two_columns\"",
+            "name = \"score\"\nshape = \"one_column\"\nmargin = \"margin\"",
+        )
+        .replace("method = \"permutation_shapley\"", "method = \"tree_shap\"\nsha256 = \"EXPLANATION\"")
+        .replace("[training]", "[calibration]\nmethod = \"platt\"\nslope = 1.25\nintercept = 0.125\n[training]");
+    let golden = serde_json::json!({
+        "tolerance": 1e-5,
+        "scores": inputs.iter().map(score).collect::<Vec<_>>(),
+        "explanation": {
+            "tolerance": 1e-6,
+            "baseline": values[0].0,
+            "margins": inputs.iter().map(|row| tree_margin(row)).collect::<Vec<_>>(),
+            "contributions": values.iter().map(|(_, values)| values).collect::<Vec<_>>(),
+        },
+        "inputs": inputs,
+    });
+    let explanation =
+        serde_json::json!({"method": "tree_shap", "covers": [[10.0, 6.0, 4.0, 3.0, 1.0], [10.0, 5.0, 5.0]]});
+    let mut files = Files { model: tree_onnx(&Trees::default()), manifest, golden, explanation };
+    change(&mut files);
+    let Files { model, manifest, golden, explanation } = files;
+    let explanation = explanation.to_string();
+    let manifest = manifest.replace("EXPLANATION", &sha256(explanation.as_bytes())).replace("SHA256", &sha256(&model));
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("model.onnx", &model);
+    write("manifest.toml", manifest.as_bytes());
+    write("golden.json", golden.to_string().as_bytes());
+    write("explanation.json", explanation.as_bytes());
+    folder
+}
+
+/// What of the trees' graph a test changes.
+pub(super) struct Trees {
+    pub(super) kind: &'static str,
+    pub(super) modes: Vec<&'static str>,
+    pub(super) features: Vec<u64>,
+    /// Where the two sides of each node lead.
+    pub(super) yes: Vec<u64>,
+    pub(super) input: &'static str,
+    pub(super) targets: Vec<u64>,
+    pub(super) post_transform: Option<&'static str>,
+}
+
+impl Default for Trees {
+    fn default() -> Self {
+        Self {
+            kind: "TreeEnsembleRegressor",
+            modes: vec!["BRANCH_LT", "LEAF", "BRANCH_LT", "LEAF", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF"],
+            features: vec![0, 0, 2, 0, 0, 1, 0, 0],
+            yes: vec![1, 0, 3, 0, 0, 1, 0, 0],
+            input: "input",
+            targets: vec![0; 5],
+            post_transform: None,
+        }
+    }
+}
+
+/// Two trees over three inputs: `margin` `[N, 1]`, then Platt's calibration, `score` `[N, 1]`.
+pub(super) fn tree_onnx(trees: &Trees) -> Vec<u8> {
+    let prefix = if trees.kind == "TreeEnsembleRegressor" { "target" } else { "class" };
+    let own = |name: &str| format!("{prefix}_{name}");
+    let mut ensemble = node(trees.kind, &[trees.input], "margin")
+        .text(7, "ai.onnx.ml")
+        .message(5, numbers("nodes_treeids", &[0, 0, 0, 0, 0, 1, 1, 1]))
+        .message(5, numbers("nodes_nodeids", &[0, 1, 2, 3, 4, 0, 1, 2]))
+        .message(5, numbers("nodes_featureids", &trees.features))
+        .message(5, texts("nodes_modes", &trees.modes))
+        .message(5, floats("nodes_values", &[0.5, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]))
+        .message(5, numbers("nodes_truenodeids", &trees.yes))
+        .message(5, numbers("nodes_falsenodeids", &[2, 0, 4, 0, 0, 2, 0, 0]))
+        .message(5, numbers(&own("treeids"), &[0, 0, 0, 1, 1]))
+        .message(5, numbers(&own("nodeids"), &[1, 3, 4, 1, 2]))
+        .message(5, numbers(&own("ids"), &trees.targets))
+        .message(5, floats(&own("weights"), &[-1.0, 0.5, 2.0, 0.25, -0.75]))
+        .message(5, floats("base_values", &[-0.5]))
+        .message(5, Message::default().text(1, "n_targets").number(3, 1).number(20, 2));
+    if let Some(post_transform) = trees.post_transform {
+        ensemble =
+            ensemble.message(5, Message::default().text(1, "post_transform").text(4, post_transform).number(20, 3));
+    }
+    let graph = Message::default()
+        .message(1, ensemble)
+        .message(1, node("Mul", &["margin", "slope"], "scaled"))
+        .message(1, node("Add", &["scaled", "intercept"], "calibrated"))
+        .message(1, node("Sigmoid", &["calibrated"], "score"))
+        .text(2, "trees")
+        .message(5, tensor("slope", &[1], &[PLATT.0 as f32]))
+        .message(5, tensor("intercept", &[1], &[PLATT.1 as f32]))
+        .message(11, Message::default().text(1, "input").message(2, tensor_type(3)))
+        .message(12, Message::default().text(1, "margin").message(2, tensor_type(1)))
+        .message(12, Message::default().text(1, "score").message(2, tensor_type(1)));
+    Message::default()
+        .number(1, 8)
+        .message(7, graph)
+        .message(8, Message::default().text(1, "").number(2, 13))
+        .message(8, Message::default().text(1, "ai.onnx.ml").number(2, 3))
+        .0
+}
+
+fn numbers(name: &str, values: &[u64]) -> Message {
+    values.iter().fold(Message::default().text(1, name), |list, value| list.number(8, *value)).number(20, 7)
+}
+
+fn texts(name: &str, values: &[&str]) -> Message {
+    values.iter().fold(Message::default().text(1, name), |list, value| list.text(9, value)).number(20, 8)
+}
+
+/// Packed, as protocol buffers allow for any list of numbers.
+fn floats(name: &str, values: &[f32]) -> Message {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Message::default().text(1, name).bytes(7, &bytes).number(20, 6)
 }
 
 /// What a model's output looks like.

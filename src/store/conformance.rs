@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::*;
 use crate::base::clock::Millis;
 use crate::base::money::{BaseAmount, Currency};
-use crate::decision::{Circumstances, Column, Decision, FallbackCause, ModelRef, Source, fall_back, judge};
+use crate::decision::{
+    Circumstances, Column, Decision, Explained, Explanation, FallbackCause, ModelRef, Reason, Source, fall_back, judge,
+};
 use crate::engine::ports::{Entry, Features, Log, LogError, Record, Replayed, Sink, Written};
 use crate::engine::{Durability, Label};
 use crate::features::EventLabel;
+use crate::model::Method;
 use crate::transaction::{Channel, Transaction};
 
 fn transaction(id: &str, at: i64) -> Transaction {
@@ -37,13 +40,29 @@ fn circumstances(id: &str) -> Circumstances<'_> {
 pub(super) fn record(id: &str, at: i64, score: f32) -> Record {
     let model = Arc::new(ModelRef { name: "fraud".into(), version: "1".into(), sha256: "ab".into(), threshold: 0.3 });
     let columns: Arc<[Column]> = [("amount", false), ("count", true)]
-        .map(|(name, integer)| Column { name: name.into(), meaning: String::new(), integer })
+        .map(|(name, integer)| Column {
+            name: name.into(),
+            meaning: String::new(),
+            integer,
+            group: String::new(),
+            group_meaning: String::new(),
+            usual: None,
+        })
         .into();
     let causes = [crate::decision::DegradedCause::StaleRate];
+    let explained = Explained {
+        reasons: vec![Reason {
+            code: "amount".into(),
+            message: "an amount".into(),
+            value: Some(0.1 + 0.2),
+            contribution: Some(1.0 / 3.0),
+        }],
+        explanation: Explanation { method: Method::TreeShap, baseline: -4.25, margin: -0.1, other: 0.7 },
+    };
     Record {
         transaction: Arc::new(transaction(id, at)),
         base: BaseAmount { minor: 1_000, rate: RateQuality::Stale },
-        decision: Arc::new(judge(circumstances(id), &model, score, Vec::new(), &causes)),
+        decision: Arc::new(judge(circumstances(id), &model, score, Some(explained), &causes)),
         model,
         features: Arc::new(Features { columns, values: vec![0.1 + 0.2, 3.0] }),
     }

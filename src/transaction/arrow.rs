@@ -117,7 +117,7 @@ impl ExactSizeIterator for ArrowRows<'_> {}
 
 /// A column whose type is known, and the arrays that can say that a row has no value.
 #[derive(Debug)]
-struct Column<'a> {
+pub(crate) struct Column<'a> {
     values: Values<'a>,
     nulls: Vec<&'a dyn Array>,
 }
@@ -149,7 +149,7 @@ enum Values<'a> {
 
 impl<'a> Column<'a> {
     /// The column at `below`, dotted, inside `array`; `None` when a struct has no such field.
-    fn find(path: &str, array: &'a dyn Array, below: &str) -> Result<Option<Self>, ColumnError> {
+    pub(crate) fn find(path: &str, array: &'a dyn Array, below: &str) -> Result<Option<Self>, ColumnError> {
         let (mut array, mut below) = (array, below);
         let mut nulls: Vec<&dyn Array> = Vec::new();
         loop {
@@ -167,7 +167,8 @@ impl<'a> Column<'a> {
         Ok(Some(Self { values, nulls }))
     }
 
-    fn value(&self, row: usize) -> RawValue<'a> {
+    /// The value at `row`.
+    pub(crate) fn value(&self, row: usize) -> RawValue<'a> {
         if self.nulls.iter().any(|array| array.is_null(row)) {
             return RawValue::Null;
         }

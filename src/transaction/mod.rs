@@ -22,6 +22,7 @@ use crate::base::clock::Millis;
 use crate::base::money::Currency;
 pub use connector::{Connector, ConnectorError};
 pub use json::{ndjson, read_json};
+pub(crate) use raw::RawValue;
 pub use rejection::{Rejection, RejectionCode};
 
 /// A validated payment. Field meanings and limits: `schemas/transaction.v1.json`.

@@ -4,6 +4,7 @@
 
 mod client;
 mod durability;
+mod reasons;
 mod server;
 mod synchronisation;
 

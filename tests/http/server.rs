@@ -126,6 +126,15 @@ impl Server {
         }
     }
 
+    /// Ends it in order; what it said on standard error.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal("TERM");
+        assert!(self.wait().success());
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        errors
+    }
+
     /// SIGKILL, as when the power goes.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -3,17 +3,21 @@
 //! The format is told by the file's ending. Reading is streamed in chunks of [`CHUNK`] rows, so memory does not grow
 //! with the file; writing goes to `<name>.partial`, which takes the name when it is whole.
 
+mod cells;
 mod labels;
 mod sink;
 mod source;
+mod table;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use cells::{Kind, Values};
 pub use labels::read_labels;
 pub use sink::{Column, Sink};
 pub use source::{Rejected, Source};
+pub use table::Table;
 
 /// Rows that are read, scored and written at once.
 pub const CHUNK: usize = 2048;
@@ -58,6 +62,28 @@ pub enum FileError {
         path: PathBuf,
         /// What is missing.
         source: crate::transaction::csv::ColumnError,
+    },
+    /// A column that was asked for is not there.
+    #[error("{}: there is no column {column:?}; there are {}", .path.display(), there.join(", "))]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        column: String,
+        /// What is there.
+        there: Vec<String>,
+    },
+    /// A cell that cannot be read.
+    #[error("{}: row {row}, column {column}: {rule}", .path.display())]
+    Cell {
+        /// The file.
+        path: PathBuf,
+        /// 1-based row of a table, line of an NDJSON file.
+        row: u64,
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        rule: String,
     },
     /// Columns that do not make a table.
     #[error("{}: {source}", .path.display())]

@@ -15,9 +15,9 @@ use crate::transaction::{Channel, Transaction};
 pub(super) const TRANSACTION: &str = "transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency, \
     base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, extra";
 
-/// The columns of [`decision_of`], in its order, after those of the transaction: 15 to 26.
+/// The columns of [`decision_of`], in its order, after those of the transaction: 15 to 27.
 pub(super) const DECISION: &str = "revision, score, flagged, degraded, models.name, models.version, models.sha256, \
-    models.threshold, source, scored_at, took_micros, reasons";
+    models.threshold, source, scored_at, took_micros, reasons, explanation";
 
 const SOURCES: [(Source, &str); 4] = [
     (Source::Predict, "predict"),
@@ -74,6 +74,7 @@ pub(super) fn decision_of(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
     let source: String = row.get(23)?;
     let source = SOURCES.iter().find(|(_, text)| *text == source).map(|(known, _)| *known);
     let reasons: String = row.get(26)?;
+    let explanation = row.get_ref(27)?.as_str_or_null()?.map(serde_json::from_str).transpose();
     Ok(Some(Decision {
         transaction_id: row.get(0)?,
         kind: DecisionKind::Full,
@@ -89,6 +90,7 @@ pub(super) fn decision_of(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
         scored_at: Millis(row.get(24)?),
         took_micros: u64::try_from(row.get::<_, i64>(25)?).unwrap_or(0),
         reasons: serde_json::from_str(&reasons).map_err(|error| unreadable(26, error.to_string()))?,
+        explanation: explanation.map_err(|error| unreadable(27, error.to_string()))?,
     }))
 }
 

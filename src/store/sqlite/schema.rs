@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Migration n brings a file from version n to n + 1.
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE models (
     model_id    INTEGER PRIMARY KEY,
     name        TEXT NOT NULL,
@@ -87,7 +88,17 @@ CREATE VIEW decisions AS
     SELECT transaction_id, occurred_at, revision, score, flagged, threshold, name AS model, model_version,
            sha256 AS model_sha256, degraded, source, scored_at, took_micros, reasons
     FROM transactions JOIN models USING (model_id);
-"];
+",
+    "
+-- How the contributions of reasons add up, a JSON object; null where a decision was not explained.
+ALTER TABLE transactions ADD COLUMN explanation TEXT;
+DROP VIEW decisions;
+CREATE VIEW decisions AS
+    SELECT transaction_id, occurred_at, revision, score, flagged, threshold, name AS model, model_version,
+           sha256 AS model_sha256, degraded, source, scored_at, took_micros, reasons, explanation
+    FROM transactions JOIN models USING (model_id);
+",
+];
 
 /// Brings the file to this program's version.
 pub(super) fn migrate(connection: &mut Connection, file: &str) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! What only a file can show: locks, versions, restarts, full disks.
 
 use super::*;
+use crate::decision::{Decision, Explanation};
+use crate::model::Method;
 use crate::store::conformance::{put, record};
 
 fn options(folder: &tempfile::TempDir) -> SqliteOptions {
@@ -71,4 +73,32 @@ async fn a_full_queue_says_so() {
     other.execute_batch("COMMIT").unwrap();
     log.flush().await.unwrap();
     assert!(log.has_room() && log.find("b").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn decisions_of_the_first_version_read_back_and_new_ones_join_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = Connection::open(folder.path().join("assay.db")).unwrap();
+    earlier.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    earlier
+        .execute_batch(
+            r#"PRAGMA user_version = 1;
+            INSERT INTO models VALUES (1, 'fraud', '1', 'ab', 0.5);
+            INSERT INTO transactions (transaction_id, occurred_at, customer_id, terminal_id, amount_minor, currency,
+                base_minor, rate, revision, score, flagged, degraded, model_id, model_version, source, scored_at,
+                took_micros, reasons)
+            VALUES ('old', 1, 'c', 't', 100, 'EUR', 100, 0, 0, 0.75, 1, 0, 1, '1', 'predict', 2, 3,
+                '[{"code":"amount","message":"m","value":1.0,"contribution":0.25}]');"#,
+        )
+        .unwrap();
+    drop(earlier);
+    let log = SqliteLog::open(&options(&folder)).unwrap();
+    let old = log.find("old").await.unwrap().unwrap().decision.unwrap();
+    assert_eq!((old.score, old.reasons[0].contribution, old.explanation), (Some(0.75), Some(0.25), None));
+    let mut record = record("new", 2, 0.5);
+    let explanation =
+        Explanation { method: Method::TreeShap, baseline: -0.1, margin: 1.0 / 3.0, other: f64::MIN_POSITIVE };
+    record.decision = Arc::new(Decision { explanation: Some(explanation), ..(*record.decision).clone() });
+    put(&log, Entry::Full(record.clone())).await.unwrap();
+    assert_eq!(log.find("new").await.unwrap().unwrap().decision.unwrap(), *record.decision);
 }

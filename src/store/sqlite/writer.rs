@@ -214,13 +214,13 @@ fn put(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, entry: &Entry
 fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: &Record) -> rusqlite::Result<bool> {
     const SQL: &str = "INSERT INTO transactions (transaction_id, occurred_at, customer_id, terminal_id, amount_minor,
             currency, base_minor, rate, merchant_id, product_id, country, channel, card_id, device_id, extra, revision,
-            score, flagged, degraded, model_id, model_version, source, scored_at, took_micros, reasons)
+            score, flagged, degraded, model_id, model_version, source, scored_at, took_micros, reasons, explanation)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25)
+            ?23, ?24, ?25, ?26)
         ON CONFLICT (transaction_id) DO UPDATE SET revision = excluded.revision, score = excluded.score,
             flagged = excluded.flagged, degraded = excluded.degraded, model_id = excluded.model_id,
             model_version = excluded.model_version, source = excluded.source, scored_at = excluded.scored_at,
-            took_micros = excluded.took_micros, reasons = excluded.reasons
+            took_micros = excluded.took_micros, reasons = excluded.reasons, explanation = excluded.explanation
         WHERE revision IS NULL";
     let Record { transaction, base, decision, model, features } = record;
     let model_id = number_of(connection, models, model)?;
@@ -250,6 +250,7 @@ fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: 
         decision.scored_at.0,
         i64::try_from(decision.took_micros).unwrap_or(i64::MAX),
         json(&decision.reasons)?,
+        decision.explanation.as_ref().map(json).transpose()?,
     ])?;
     if changed > 0 {
         let sql =

@@ -1,0 +1,95 @@
+"""The line of training with a family that only writes down what it is given: who sees which rows, and which labels."""
+
+import unittest
+from unittest import mock
+
+import numpy as np
+
+import calibrate
+import training
+from tests.test_split import made_rows
+
+
+class Spy:
+    """Scores by the truth and some noise, and remembers every call of `fit`."""
+
+    name, tolerance, splits, explanation_method, defaults = "spy", 1e-6, False, "linear_shap", {}
+    calls = []
+
+    @classmethod
+    def fit(cls, values, label, *, seed, parameters=None, threads=2):
+        cls.calls.append((values[:, 0].copy(), label.copy()))
+        return cls()
+
+    def margin(self, values):
+        return np.sin(values[:, 0].astype(np.float64))
+
+
+def settings(**changed):
+    found = {
+        "families": [Spy],
+        "parameters": {},
+        "family": None,
+        "choose_by": "average_precision",
+        "alerts": 10,
+        "gap": 7,
+        "validation": 7,
+        "test": 7,
+        "train": None,
+        "folds": 3,
+        "seed": 1,
+        "threads": 1,
+        **changed,
+    }
+    return training.Settings(**found)
+
+
+class WhoSeesWhat(unittest.TestCase):
+    def setUp(self):
+        Spy.calls = []
+        self.rows = made_rows()
+        # The value of a row is its number, so that the spy knows which rows it got.
+        self.rows.values[:, 0] = np.arange(len(self.rows.time))
+        self.line = training.fit(self.rows, settings(), lambda text: None)
+
+    def test_each_fold_is_fitted_on_its_days_with_the_labels_known_when_validation_began(self):
+        self.assertEqual(len(Spy.calls), 3)
+        for fold, (numbers, label) in zip(self.line.folds, Spy.calls):
+            numbers = numbers.astype(int)
+            self.assertEqual((self.rows.day[numbers].min(), self.rows.day[numbers].max()), (fold.train.first, fold.train.last))
+            begun = fold.validation.first * 86_400_000
+            for row, seen in zip(numbers, label):
+                mine = self.rows.verdicts.row == row
+                known = [
+                    (at, fraud)
+                    for at, fraud in zip(self.rows.verdicts.labelled_at[mine], self.rows.verdicts.is_fraud[mine])
+                    if at <= begun
+                ]
+                self.assertEqual(seen, max(known, default=(0, 0))[1])
+
+    def test_calibration_sees_the_labels_known_when_the_test_began(self):
+        inside = self.line.split.validation.of(self.rows.day)
+        with mock.patch.object(calibrate, "platt", side_effect=InterruptedError) as platt, self.assertRaises(InterruptedError):
+            training.finish(self.line, "spy")
+        margin, label = platt.call_args.args
+        np.testing.assert_array_equal(margin, np.sin(self.rows.values[inside, 0].astype(np.float64)))
+        np.testing.assert_array_equal(label, self.rows.known(self.line.split.test.first * 86_400_000)[inside])
+        self.assertLess(label.sum(), self.rows.label[inside].sum())
+
+    def test_the_family_with_the_best_folds_is_chosen_unless_one_is_asked_for(self):
+        folds = {"a": (0.3, 0.5), "b": (0.6, 0.4), "c": (0.5, 0.1)}
+        for asked, choose_by, expected in (
+            (None, "average_precision", "b"),
+            (None, "card_precision", "a"),
+            ("c", "average_precision", "c"),
+        ):
+            candidates = {
+                name: training.Candidate(None, chosen_on={"mean": {"average_precision": ap, "card_precision": cards}})
+                for name, (ap, cards) in folds.items()
+            }
+            line = training.Line(None, settings(family=asked, choose_by=choose_by), None, [], candidates)
+            self.assertEqual(line.chosen, expected)
+
+
+if __name__ == "__main__":
+    unittest.main()
