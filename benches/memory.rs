@@ -114,7 +114,7 @@ fn hot_terminal() {
     println!("a terminal with {EVENTS} events: {reserved} bytes, approximate: {}, observe {took:?}", marks.approximate);
     let windows = [("_count_1h", 1.0 / 24.0), ("_count_1d", 1.0), ("_count_7d", 7.0)];
     for (part, days) in windows {
-        for (name, value) in plan.names().iter().zip(values).filter(|(name, _)| name.contains(part)) {
+        for (name, value) in plan.names().iter().zip(values).filter(|(name, _)| name.contains(&format!("tx{part}"))) {
             let expected = EVENTS as f64 / 30.0 * days;
             println!("{name}: {value} of {expected:.0}: {:+.4} %", (value / expected - 1.0) * 100.0);
         }

@@ -245,7 +245,8 @@ impl Profile {
         }
         self.forget_columns(late, keep);
         if let Some(tiles) = &mut self.tiles {
-            tiles.forget_until(horizon, horizon);
+            let counted = keep.values.iter().copied().max().unwrap_or_default();
+            tiles.forget_until(horizon, late.saturating_sub(counted));
             if tiles.is_empty() {
                 self.tiles = None;
             }
