@@ -1,10 +1,15 @@
 //! `encode`: readings and the transaction's own attributes, put together into rows of finite numbers.
 
+use rayon::prelude::*;
+
 use super::catalogue::{Expression, Plan, Slot, Unit};
 use super::rows::Readings;
-use super::{Event, Rows};
+use super::{Event, Marks, Rows};
 use crate::base::clock::{DAY, HOUR};
 use crate::base::money::RateQuality;
+
+/// Events that one thread puts together at a time, where there are many.
+const PIECE: usize = 256;
 
 /// Appends a row an event to `rows`; `readings` hold, for each entity of the plan, its reads of each event in turn.
 pub(super) fn encode(
@@ -15,9 +20,28 @@ pub(super) fn encode(
     rows: &mut Rows,
 ) {
     let (values, marks) = rows.extend(events.len());
+    if events.len() <= PIECE {
+        return piece(plan, 0, events, readings, customers, values, marks);
+    }
+    let filled = values.par_chunks_mut(plan.width().max(1) * PIECE).zip(marks.par_chunks_mut(PIECE));
+    filled.zip(events.par_chunks(PIECE)).enumerate().for_each(|(number, ((values, marks), events))| {
+        piece(plan, number * PIECE, events, readings, customers, values, marks);
+    });
+}
+
+/// The rows of some events, of which the first has number `first` among the readings.
+fn piece(
+    plan: &Plan,
+    first: usize,
+    events: &[Event<'_>],
+    readings: &[Readings],
+    customers: Option<usize>,
+    values: &mut [f64],
+    marks: &mut [Marks],
+) {
     let mut own: Vec<&[f64]> = vec![&[]; readings.len()];
     let filled = values.chunks_exact_mut(plan.width().max(1)).zip(marks);
-    for (index, (event, (row, marks))) in events.iter().zip(filled).enumerate() {
+    for (index, (event, (row, marks))) in (first..).zip(events.iter().zip(filled)) {
         for (own, (reads, readings)) in own.iter_mut().zip(plan.entities.iter().zip(readings)) {
             let width = reads.reads.len();
             *own = readings.values.get(index * width..(index + 1) * width).unwrap_or_default();

@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::block::Moment;
+use super::hashes::{self, Hashes};
 use super::labels::Verdict;
 use super::profile::{Keep, Own, Profile};
 use super::reading::{self, AsOf, Found};
@@ -20,7 +21,9 @@ const SWEEP_EVERY: u32 = 4;
 pub(super) struct Entities {
     /// Canonical name of the identifying field.
     pub(super) field: String,
-    values: Vec<String>,
+    /// The columns of its identifier and of those it counts, among the hashes.
+    own: usize,
+    values: Vec<usize>,
     labels: bool,
     keep: Keep,
     index: HashTable<u32>,
@@ -32,7 +35,7 @@ pub(super) struct Entities {
 }
 
 impl Entities {
-    pub(super) fn new(kept: &Kept, lateness: i64, exact: usize) -> Self {
+    pub(super) fn new(kept: &Kept, hashes: &Hashes, lateness: i64, exact: usize) -> Self {
         let mut values = [0; 8];
         for (reach, (_, longest)) in values.iter_mut().zip(&kept.values) {
             *reach = *longest;
@@ -40,7 +43,8 @@ impl Entities {
         let (amounts, width, reach) = (kept.amounts, kept.values.len(), kept.reach);
         Self {
             field: kept.entity.clone(),
-            values: kept.values.iter().map(|(field, _)| field.clone()).collect(),
+            own: hashes.column(&kept.entity),
+            values: kept.values.iter().map(|(field, _)| hashes.column(field)).collect(),
             labels: kept.labels,
             keep: Keep { amounts, width, values, reach, lateness, exact },
             index: HashTable::new(),
@@ -55,20 +59,20 @@ impl Entities {
     /// Inserts each event and reads `reads` as of it; `out` gets `reads.reads.len()` values an event.
     pub(super) fn observe(
         &mut self,
-        key: &HashKey,
         events: &[Event<'_>],
+        hashes: &Hashes,
         reads: Option<&EntityReads>,
         out: &mut Vec<f64>,
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
         let mut found = std::mem::take(&mut self.found);
-        for event in events {
-            let Some(id) = event.transaction.entity(&self.field).map(|id| key.entity(id)) else {
+        for (event, row) in events.iter().zip(hashes.rows()) {
+            let Some(id) = row.get(self.own).copied().flatten() else {
                 absent(reads, out, known);
                 continue;
             };
-            let values = self.hashed(key, event, &mut values);
+            let values = self.counted(row, &mut values);
             self.sweep();
             let place = self.place(id);
             let own = self.insert(place, event, values);
@@ -83,21 +87,21 @@ impl Entities {
     /// Reads as of each event without inserting any.
     pub(super) fn read(
         &self,
-        key: &HashKey,
         events: &[Event<'_>],
+        hashes: &Hashes,
         reads: &EntityReads,
         out: &mut Vec<f64>,
         known: &mut Vec<Known>,
     ) {
         let mut values = [ABSENT; 8];
         let mut found = Found::default();
-        for event in events {
-            let id = event.transaction.entity(&self.field).map(|id| key.entity(id));
+        for (event, row) in events.iter().zip(hashes.rows()) {
+            let id = row.get(self.own).copied().flatten();
             let Some(profile) = id.and_then(|id| self.find(id)) else {
                 absent(Some(reads), out, known);
                 continue;
             };
-            let values = self.hashed(key, event, &mut values);
+            let values = self.counted(row, &mut values);
             let own = profile.find(event.transaction.occurred_at.0, &event.transaction.transaction_id);
             known.push(read(profile, reads, as_of(event, own, values), &mut found, out));
         }
@@ -194,12 +198,10 @@ impl Entities {
         place
     }
 
-    fn hashed<'a>(&self, key: &HashKey, event: &Event<'_>, values: &'a mut [Value; 8]) -> &'a [Value] {
-        for (value, field) in values.iter_mut().zip(&self.values) {
-            *value = event.transaction.entity(field).map_or(ABSENT, |id| {
-                let [a, b, c, d, e, ..] = key.entity(id).to_le_bytes();
-                if [a, b, c, d, e] == ABSENT { [1, 0, 0, 0, 0] } else { [a, b, c, d, e] }
-            });
+    /// The values of the counted identifiers of one event.
+    fn counted<'a>(&self, row: &[Option<u64>], values: &'a mut [Value; 8]) -> &'a [Value] {
+        for (value, column) in values.iter_mut().zip(&self.values) {
+            *value = hashes::value(row.get(*column).copied().flatten());
         }
         values.get(..self.values.len()).unwrap_or_default()
     }

@@ -9,6 +9,7 @@
 
 mod block;
 mod entities;
+mod hashes;
 mod labels;
 mod profile;
 mod reading;
@@ -29,6 +30,7 @@ use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::transaction::Transaction;
 use entities::Entities;
+use hashes::Hashes;
 use labels::Verdict;
 
 /// From this many events on, the kinds of entities are observed side by side, on threads that live on: memory that a
@@ -52,6 +54,7 @@ pub struct History {
     options: HistoryOptions,
     entities: Vec<Entities>,
     newest: Option<Millis>,
+    hashes: Hashes,
     scratch: Vec<Readings>,
 }
 
@@ -72,8 +75,10 @@ impl History {
     /// An empty history of what `catalogue` needs.
     #[must_use]
     pub fn new(catalogue: &Catalogue, options: HistoryOptions) -> Self {
-        let entities = catalogue.kept().iter().map(|kept| Entities::new(kept, options.lateness, options.exact_events));
-        Self { options, entities: entities.collect(), newest: None, scratch: Vec::new() }
+        let hashes = Hashes::of(catalogue.kept());
+        let entities = |kept| Entities::new(kept, &hashes, options.lateness, options.exact_events);
+        let entities = catalogue.kept().iter().map(entities).collect();
+        Self { options, entities, newest: None, hashes, scratch: Vec::new() }
     }
 
     /// Inserts `events` one by one and reads `plan` as of each, appending to `rows` one row an event.
@@ -82,7 +87,8 @@ impl History {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize_with(plan.entities.len(), Readings::default);
         scratch.iter_mut().for_each(Readings::reset);
-        let key = self.options.key;
+        self.hashes.fill(&self.options.key, events);
+        let hashes = &self.hashes;
         // Each kind of entity has its own readings; a kind the plan does not read is only inserted into.
         let mut unread = Vec::new();
         let mut work = Vec::with_capacity(self.entities.len());
@@ -100,7 +106,7 @@ impl History {
         let observe = |entities: &mut Entities, reads, readings: Option<&mut Readings>| {
             let mut none = Readings::default();
             let readings = readings.unwrap_or(&mut none);
-            entities.observe(&key, events, reads, &mut readings.values, &mut readings.known);
+            entities.observe(events, hashes, reads, &mut readings.values, &mut readings.known);
         };
         if events.len() < PARALLEL {
             work.into_iter().for_each(|(entities, reads, readings)| observe(entities, reads, readings));
@@ -123,10 +129,11 @@ impl History {
     /// Inserts events without reading.
     pub fn insert_all(&mut self, events: &[Event<'_>]) {
         self.advance(events);
-        let key = self.options.key;
+        self.hashes.fill(&self.options.key, events);
+        let hashes = &self.hashes;
         let insert = |entities: &mut Entities| {
             let mut none = Readings::default();
-            entities.observe(&key, events, None, &mut none.values, &mut none.known);
+            entities.observe(events, hashes, None, &mut none.values, &mut none.known);
         };
         if events.len() < PARALLEL {
             self.entities.iter_mut().for_each(insert);
@@ -142,10 +149,12 @@ impl History {
     /// Inserts `event` for those entities that `before`, an earlier copy that is in history, did not name. What it was
     /// counted for before stays as it was: a value that is counted (`distinct`, `first`) and came only now is not.
     pub fn complete(&mut self, event: &Event<'_>, before: &Transaction) {
-        let (key, mut none) = (self.options.key, Readings::default());
+        let mut none = Readings::default();
+        let events = std::slice::from_ref(event);
+        self.hashes.fill(&self.options.key, events);
         for entities in &mut self.entities {
             if before.entity(&entities.field).is_none() {
-                entities.observe(&key, std::slice::from_ref(event), None, &mut none.values, &mut none.known);
+                entities.observe(events, &self.hashes, None, &mut none.values, &mut none.known);
             }
         }
     }
@@ -153,10 +162,12 @@ impl History {
     /// Reads `plan` as of `events`, inserting nothing: the complete features of events that are in history.
     pub fn read(&self, events: &[Event<'_>], plan: &Plan, rows: &mut Rows) {
         let mut all: Vec<Readings> = plan.entities.iter().map(|_| Readings::default()).collect();
+        let mut hashes = self.hashes.empty();
+        hashes.fill(&self.options.key, events);
         let work = plan.entities.iter().zip(&mut all);
         let read = |reads: &EntityReads, readings: &mut Readings| {
             if let Some(entities) = self.entities.get(reads.place) {
-                entities.read(&self.options.key, events, reads, &mut readings.values, &mut readings.known);
+                entities.read(events, &hashes, reads, &mut readings.values, &mut readings.known);
             }
         };
         if events.len() < PARALLEL {

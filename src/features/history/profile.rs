@@ -260,16 +260,22 @@ impl Profile {
 
     /// Forgets the columns of whole blocks that no window which needs them reaches, `late` being the latest reading.
     fn forget_columns(&mut self, late: i64, keep: &Keep) {
-        if keep.amounts > 0 && keep.amounts < keep.reach {
-            let horizon = late.saturating_sub(keep.amounts);
-            self.blocks.iter_mut().take_while(|block| block.last() <= horizon).for_each(Block::forget_amounts);
+        // A block ends before the next begins: that says enough, and its times need not be looked at.
+        let old = |blocks: &[Block], reach: i64| {
+            let horizon = late.saturating_sub(reach);
+            blocks.partition_point(|block| block.first() <= horizon).saturating_sub(1)
+        };
+        if self.blocks.len() < 2 {
+            return;
         }
-        for (identifier, reach) in
-            keep.values.iter().enumerate().take(keep.width).filter(|(_, reach)| **reach < keep.reach)
-        {
-            let horizon = late.saturating_sub(*reach);
-            let old = self.blocks.iter_mut().take_while(|block| block.last() <= horizon);
-            old.for_each(|block| block.forget_column(identifier));
+        if keep.amounts > 0 && keep.amounts < keep.reach {
+            let old = old(&self.blocks, keep.amounts);
+            self.blocks.iter_mut().take(old).for_each(Block::forget_amounts);
+        }
+        let values = keep.values.iter().enumerate().take(keep.width);
+        for (identifier, reach) in values.filter(|(_, reach)| **reach < keep.reach) {
+            let old = old(&self.blocks, *reach);
+            self.blocks.iter_mut().take(old).for_each(|block| block.forget_column(identifier));
         }
     }
 

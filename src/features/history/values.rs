@@ -13,8 +13,12 @@ pub(super) const ABSENT: Value = [0; 5];
 /// Columns of hashes.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    /// The head: which identifiers have a column, a bit each, and the room of a column. Then the columns, one after the other.
-    cells: Vec<Value>,
+    /// The columns, one after the other.
+    cells: Box<[Value]>,
+    /// Which identifiers have a column, a bit each.
+    present: u8,
+    /// Of a column.
+    room: u8,
 }
 
 impl Values {
@@ -25,7 +29,7 @@ impl Values {
         if present & bit == 0 {
             return None;
         }
-        let start = 1 + (present & (bit - 1)).count_ones() as usize * room;
+        let start = (present & (bit - 1)).count_ones() as usize * room;
         self.cells.get(start..start + len)
     }
 
@@ -40,7 +44,7 @@ impl Values {
         }
         let present = (0..8_u8).zip(values).filter(|(identifier, _)| present & 1 << identifier != 0);
         for (column, (_, value)) in present.enumerate() {
-            let start = 1 + column * have;
+            let start = column * have;
             if let Some(cells) = self.cells.get_mut(start + index..=start + len) {
                 cells.rotate_right(1);
                 if let Some(cell) = cells.first_mut() {
@@ -53,7 +57,7 @@ impl Values {
     /// Moves the values from `index` on, of `len` events, to a block of their own.
     pub(super) fn split_off(&mut self, index: usize, len: usize) -> Self {
         let (present, room) = self.head();
-        let mut rest = Self { cells: self.cells.clone() };
+        let mut rest = Self { cells: self.cells.clone(), ..*self };
         rest.lay_out(present, len.saturating_sub(index), len - index, index);
         self.lay_out(present, room, index, 0);
         rest
@@ -71,11 +75,11 @@ impl Values {
 
     /// Bytes of `len` events, and bytes reserved.
     pub(super) fn bytes(&self, len: usize) -> (usize, usize) {
-        (self.head().0.count_ones() as usize * len * size_of::<Value>(), self.cells.capacity() * size_of::<Value>())
+        (self.head().0.count_ones() as usize * len * size_of::<Value>(), self.cells.len() * size_of::<Value>())
     }
 
     fn head(&self) -> (u8, usize) {
-        self.cells.first().map_or((0, 0), |[present, room, ..]| (*present, usize::from(*room)))
+        (self.present, usize::from(self.room))
     }
 
     /// Columns for `present` with `room` each, which hold what stands at `from` and after it, `len` events.
@@ -86,8 +90,7 @@ impl Values {
         if columns == 0 || room == 0 {
             return;
         }
-        let mut cells = Vec::with_capacity(1 + columns * room);
-        cells.push([present, u8::try_from(room).unwrap_or(u8::MAX), 0, 0, 0]);
+        let mut cells = Vec::with_capacity(columns * room);
         for identifier in (0..8_usize).filter(|identifier| present & 1 << identifier != 0) {
             let end = cells.len() + room;
             if let Some(column) = old.column(identifier, from + len) {
@@ -95,7 +98,8 @@ impl Values {
             }
             cells.resize(end, ABSENT);
         }
-        self.cells = cells;
+        let room = u8::try_from(room).unwrap_or(u8::MAX);
+        *self = Self { cells: cells.into_boxed_slice(), present, room };
     }
 }
 

@@ -55,25 +55,28 @@ struct Seen<const SLOTS: usize> {
 
 impl<const SLOTS: usize> Seen<SLOTS> {
     fn insert(&mut self, value: Value) {
-        let [a, b, c, d, e] = value;
-        let value = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        let value = wide(value);
         if value == 0 || SLOTS < FEW {
             return;
         }
-        // Half the slots stay empty, so this ends.
+        // Half the slots stay empty, so this ends. Whether a value is new cannot be foretold, but that its slot is not
+        // another's can: the one branch of the loop.
         let mut place = value as usize;
         while let Some(slot) = self.slots.get_mut(place % SLOTS) {
+            let empty = *slot == 0;
+            *slot |= if empty { value } else { 0 };
+            self.many += u32::from(empty);
             if *slot == value {
-                return;
-            }
-            if *slot == 0 {
-                *slot = value;
-                self.many += 1;
                 return;
             }
             place = place.wrapping_add(1);
         }
     }
+}
+
+/// A value as a number; 0 when absent.
+const fn wide([a, b, c, d, e]: Value) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
 }
 
 fn values<const SLOTS: usize>(
@@ -85,7 +88,7 @@ fn values<const SLOTS: usize>(
     edges: &[Edge],
     found: &mut [Option<f64>],
 ) {
-    let own = as_of.values.get(identifier).copied().filter(|value| *value != ABSENT);
+    let own = as_of.values.get(identifier).copied().filter(|value| *value != ABSENT).map(wide);
     let mut seen = Seen::<SLOTS> { slots: [0; SLOTS], many: 0 };
     // Distinct parts stand behind `counting` no more: the rest of the walk only compares.
     let mut counting = walk.parts.iter().filter(|part| part.kind == PartKind::Distinct).count();
@@ -107,7 +110,7 @@ fn values<const SLOTS: usize>(
             rest -= range.len();
             let Some(column) = block.column(identifier).and_then(|column| column.get(range)) else { continue };
             if let Some(own) = own {
-                same += column.iter().map(|value| u32::from(*value == own)).sum::<u32>();
+                same += column.iter().map(|value| u32::from(wide(*value) == own)).sum::<u32>();
             }
             if counting > 0 {
                 column.iter().for_each(|value| seen.insert(*value));
