@@ -57,10 +57,10 @@ class Candidate:
         train = Period(fold.train.last - self.days + 1, fold.train.last).of(day)
         columns = np.arange(values.shape[1])
         if self.most < len(columns):
-            first = LightGBM.fit(values[train], label[train], seed=SEED, parameters={**COMMON, **CHOOSING})
+            first = LightGBM.fit(values[train], label[train], seed=SEED, parameters={**COMMON, **CHOOSING}, threads=1)
             columns = np.sort(np.argsort(-first.gain(), kind="stable")[: self.most])
         parameters = {**COMMON, "num_leaves": self.leaves}
-        model = LightGBM.fit(values[np.ix_(train, columns)], label[train], seed=SEED, parameters=parameters)
+        model = LightGBM.fit(values[np.ix_(train, columns)], label[train], seed=SEED, parameters=parameters, threads=1)
         return 1 / (1 + np.exp(-model.margin(values[np.ix_(picked, columns)]))), columns
 
 
