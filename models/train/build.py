@@ -78,6 +78,7 @@ def manifest(line, name, source, options, named, texts, explained):
             "seed": options.seed,
             "threads": options.threads,
             "label_delay_days": options.label_delay_days,
+            "warm_up_days": options.warm_up_days,
             "command": options.command,
         },  # fmt: skip
         figures=figures(candidate),

@@ -41,6 +41,8 @@ def value(line, candidate_name, source, versions):
             "validation": part(split.validation, rows, known),
             "test": part(split.test, rows, rows.label),
             "gap_days": settings.gap,
+            "warm_up_days": settings.warm_up,
+            "days_before_training": line.lead,
             "folds": [{"train": str(fold.train), "validation": str(fold.validation)} for fold in line.folds],
         },
         "alerts_a_day": settings.alerts,
@@ -95,6 +97,7 @@ def text(found, name):
         "",
         f"Between two periods lie {data['gap_days']} days, the label delay. Known: reported before the next period began; it is what",
         "training, calibration, threshold and the choice of the family see. The figures below are against every fraud.",
+        warm_up(data["days_before_training"]),
         "",
     ]
     lines += heading("Families: validation periods of the folds (mean ± standard deviation) and test")
@@ -174,6 +177,12 @@ def compared(found):
                 )
     share = found["compared"][0].get("confidence", 0.95)
     return lines + table(["against", "figure", "difference", f"interval ({share:.0%})"], body) + [""]
+
+
+def warm_up(days):
+    if days:
+        return f"The first {days} days of the data only fill windows: no row of them is trained on."
+    return "Training rows begin before the longest windows are full: --warm-up-days keeps the first days from training."
 
 
 def at_threshold(found, chosen):

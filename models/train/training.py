@@ -25,6 +25,7 @@ class Settings:
     choose_by: str  # average_precision or card_precision, over the folds
     alerts: int  # alerts a day that the threshold allows
     gap: int
+    warm_up: int  # first days of the data, which only fill windows
     validation: int
     test: int
     train: int | None
@@ -62,6 +63,11 @@ class Line:
     comparisons: list = None
 
     @property
+    def lead(self):
+        """Days of the data before the first one that any fold trains on: they only fill windows."""
+        return min(fold.train.first for fold in self.folds) - int(self.rows.day.min())
+
+    @property
     def chosen(self):
         return self.settings.family or max(self.candidates, key=lambda name: self.merit(name))
 
@@ -72,7 +78,10 @@ class Line:
 
 def parts(rows, settings):
     """(split, folds); the first fold is the split's own. Fault: too few days, or a part without both classes."""
-    first, last = int(rows.day.min()), int(rows.day.max())
+    first, last = int(rows.day.min()) + settings.warm_up, int(rows.day.max())
+    if first > last:
+        raise Fault(f"the transactions of {last - first + 1 + settings.warm_up} days are too few: the first {settings.warm_up} "
+                    "(--warm-up-days) only fill windows: give more days, or a shorter warm-up")  # fmt: skip
     sizes = {"gap": settings.gap, "validation": settings.validation, "train": settings.train}
     whole = splitting.by_time(first, last, test=settings.test, **sizes)
     folds = splitting.prequential(first, whole.validation.last, folds=settings.folds, **sizes)

@@ -66,6 +66,7 @@ class Training(unittest.TestCase):
         self.assertEqual(manifest["training"]["parameters"]["algorithm"], report["family"])
         self.assertEqual(manifest["threshold"]["value"], chosen["threshold"])
         self.assertEqual(manifest["sha256"], hashes(package)["model.onnx"])
+        self.assertEqual((manifest["training"]["parameters"]["warm_up_days"], report["data"]["days_before_training"]), (0, 0))
         self.assertAlmostEqual(
             manifest["training"]["figures"]["test"]["average_precision"], chosen["test"]["average_precision"], places=6
         )
@@ -75,6 +76,7 @@ class Training(unittest.TestCase):
         self.assertEqual(len(golden["inputs"][0]), len(manifest["features"]))
         text = (package / "report/report.txt").read_text()
         self.assertIn(f"{chosen['test']['average_precision']:.3f}", text)
+        self.assertIn("before the longest windows are full", text)
         self.assertTrue({"curves.png", "folds.png", "calibration.png", "importance.png", "alerts.png", "cost.png", "kinds.png"}
                         <= {path.name for path in (package / "report").iterdir()})  # fmt: skip
 
