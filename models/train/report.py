@@ -43,6 +43,7 @@ def value(line, candidate_name, source, versions):
             "gap_days": settings.gap,
             "warm_up_days": settings.warm_up,
             "days_before_training": line.lead,
+            "days_not_judged": int(rows.day.max()) - split.test.last,
             "folds": [{"train": str(fold.train), "validation": str(fold.validation)} for fold in line.folds],
         },
         "alerts_a_day": settings.alerts,
@@ -98,6 +99,7 @@ def text(found, name):
         f"Between two periods lie {data['gap_days']} days, the label delay. Known: reported before the next period began; it is what",
         "training, calibration, threshold and the choice of the family see. The figures below are against every fraud.",
         warm_up(data["days_before_training"]),
+        *not_judged(data["days_not_judged"]),
         "",
     ]
     lines += heading("Families: validation periods of the folds (mean ± standard deviation) and test")
@@ -183,6 +185,12 @@ def warm_up(days):
     if days:
         return f"The first {days} days of the data only fill windows: no row of them is trained on."
     return "Training rows begin before the longest windows are full: --warm-up-days keeps the first days from training."
+
+
+def not_judged(days):
+    if not days:
+        return []
+    return [f"The newest {days} days are in no period: the truth comes from verdicts, and theirs are not all in yet."]
 
 
 def at_threshold(found, chosen):

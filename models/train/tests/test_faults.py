@@ -151,6 +151,20 @@ class Reading(unittest.TestCase):
         rows = read.rows(self.file(occurred_at=[2, 1]))
         self.assertEqual((rows.transaction.tolist(), rows.label.tolist(), rows.names), (["b", "a"], [0, 1], ["amount"]))
 
+    def test_a_verdict_counts_where_is_fraud_is_null_and_only_there(self):
+        labels = pathlib.Path(self.kept.name) / "labels.ndjson"
+        verdicts = [{"transaction_id": name, "is_fraud": name != "a", "labelled_at": 9} for name in "abc"]
+        labels.write_text("".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+        three = {"transaction_id": ["c", "b", "a"], "occurred_at": [3, 2, 1], "customer_id": ["c"] * 3,
+                 "amount_minor": [1, 2, 3], "amount": [0.01, 0.02, 0.03]}  # fmt: skip
+        for truth, label, reported in (
+            ([None, False, True], [1, 0, 1], True),
+            ([None, None, None], [0, 1, 1], True),
+            ([False, False, True], [1, 0, 0], False),
+        ):
+            rows = read.rows(self.file(**three, is_fraud=pa.array(truth, pa.bool_())), labels=labels)
+            self.assertEqual((rows.label.tolist(), rows.reported), (label, reported))
+
     def test_what_is_missing_or_wrong_is_named(self):
         for words, changed in (
             ("the column customer_id is missing", {"customer_id": None}),
