@@ -130,7 +130,7 @@ def train(options, say):
     for name in line.candidates:
         training.finish(line, name)
     say("exports: verified row by row against the trainers")
-    training.measure(line, Judge(work, ALERTS, options.review_cost))
+    training.measure(line, Judge(work, ALERTS, options.review_cost, options.base_currency or "EUR"))
     say("figures: measured by assay evaluate")
     return build.packages(line, come, options)
 

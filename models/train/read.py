@@ -16,7 +16,7 @@ from fault import Fault
 from split import DAY
 
 # Columns of the feature file that say what a row is. All others are features.
-DESCRIPTIVE = ("transaction_id", "occurred_at", "is_fraud", "customer_id", "amount_minor")
+DESCRIPTIVE = ("transaction_id", "occurred_at", "is_fraud", "customer_id", "base_amount_minor")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Rows:
     time: np.ndarray  # i64 [N], ms since the epoch
     transaction: np.ndarray  # str [N]
     customer: np.ndarray  # str [N]
-    amount: np.ndarray  # f64 [N], in one currency where the catalogue's `amount` is among the features
+    amount: np.ndarray  # i64 [N], minor units of the base currency
     label: np.ndarray  # i8 [N], what the row is measured against: is_fraud of the file, where it is null the newest verdict
     kind: np.ndarray  # str [N], kind of fraud; "" where there is none
     verdicts: Verdicts | None  # without them, is_fraud counts as known `delay` after its transaction
@@ -94,7 +94,7 @@ def rows(path, *, labels=None, kinds=None, delay_days=7):
         label[unknown] = verdicts.newest(len(ids), np.iinfo(np.int64).max)[unknown]
     if verdicts is None and not truth.null_count and not label.any():
         raise Fault(f"{path}: no row is labelled as fraud: there is nothing to learn")
-    amount = table["amount" if "amount" in names else "amount_minor"].cast(pa.float64()).to_numpy()[order]
+    amount = table["base_amount_minor"].cast(pa.int64()).to_numpy()[order]
     kind = np.array([""] * len(ids), dtype=object)
     if kinds:
         kind = np.array([kinds.get(transaction) or "" for transaction in ids], dtype=object)
