@@ -85,6 +85,9 @@ class Training(unittest.TestCase):
         text = (package / "report/report.txt").read_text()
         self.assertIn(f"{chosen['test']['average_precision']:.3f}", text)
         self.assertIn("before the longest windows are full", text)
+        self.assertIn("AP, known then", text)
+        row = next(line for line in text.splitlines() if line.startswith(f"{report['family']} "))
+        self.assertEqual(row.split()[1], f"{chosen['chosen_on']['average_precision']:.3f}")
         self.assertTrue({"curves.png", "folds.png", "calibration.png", "importance.png", "alerts.png", "cost.png", "kinds.png"}
                         <= {path.name for path in (package / "report").iterdir()})  # fmt: skip
 
