@@ -91,6 +91,11 @@ class Training(unittest.TestCase):
         self.assertTrue({"curves.png", "folds.png", "calibration.png", "importance.png", "alerts.png", "cost.png", "kinds.png"}
                         <= {path.name for path in (package / "report").iterdir()})  # fmt: skip
 
+    def test_the_baseline_of_the_scores_is_out_of_sample(self):
+        report = json.loads((support.trained() / "fraud/1/report/report.json").read_text())
+        baseline = json.loads((support.trained() / "fraud/1/baseline.json").read_text())
+        self.assertEqual(sum(baseline["score"]["counts"]), report["data"]["validation"]["rows"])
+
     def test_the_threshold_gives_the_alerts_asked_for_on_the_validation_days(self):
         report = json.loads((support.trained() / "fraud/1/report/report.json").read_text())
         rows, package = support.rows(), support.trained() / "fraud/1"
