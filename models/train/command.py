@@ -122,7 +122,8 @@ def train(options, say):
     come = source.of(options, work)
     say(f"transactions: {come.about}")
     features = work / "features.parquet"
-    assay.features(come, features, names=wanted(options.features))
+    told = source.with_late_verdicts(come, work, options.label_delay_days)
+    assay.features(told, features, names=wanted(options.features))
     say("features: written by assay features")
     rows = read.rows(features, labels=come.labels, kinds=come.kinds(), delay_days=options.label_delay_days)
     say(f"features: {len(rows.names)} of {len(rows.time)} transactions are read")
