@@ -29,7 +29,8 @@ class Named(unittest.TestCase):
             found = source.of(command.parser().parse_args(words), folder)
             self.assertEqual((found.transactions, found.connector), (folder / "payments.ndjson", str(folder / "mapping.toml")))
             self.assertEqual(found.options, ("--rates", folder / "rates.csv"))
-            self.assertEqual(source.of(command.parser().parse_args([*words[:2], "--connector", "major"]), folder).connector, "major")
+            shipped = command.parser().parse_args([*words[:2], "--connector", "major"])
+            self.assertEqual(source.of(shipped, folder).connector, "major")
             os.chdir(here)
 
 
