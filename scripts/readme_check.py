@@ -53,10 +53,14 @@ def free_address():
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+# What the shipped model settles: the README must show these values, of other keys only the shape.
+SETTLED = ("model", "model_version", "model_sha256", "threshold")
+
+
 def keys(value):
-    """The shape of a JSON value: keys of objects, that a list is a list, nothing of plain values."""
+    """The shape of a JSON value: keys of objects, that a list is a list, of plain values only those of SETTLED."""
     if isinstance(value, dict):
-        return {name: keys(inner) for name, inner in value.items()}
+        return {name: inner if name in SETTLED else keys(inner) for name, inner in value.items()}
     return [] if isinstance(value, list) else None
 
 

@@ -36,7 +36,7 @@ def simulate(transactions, labels, *, days, customers, seed, more=()):
                "--out", transactions, "--labels", labels, *more)  # fmt: skip
 
 
-def features(source, output, *, names=None, keep=("occurred_at", "is_fraud", "customer_id", "amount_minor")):
+def features(source, output, *, names=None, keep=("occurred_at", "is_fraud", "customer_id", "base_amount_minor")):
     """Features of every transaction of `source` (source.Source); all of the catalogue unless `names` lists some."""
     words = ["features", "--connector", source.connector, "--input", source.transactions, "--output", output]
     words += ["--keep", ",".join(keep), *source.options]
@@ -55,11 +55,12 @@ def explain(model, feature_file, output):
     return run("explain", "--model", model, "--features", feature_file, "--output", output)
 
 
-def evaluate(file, *, threshold=None, alerts=(), review=None, curve=None, kind=None, fold=None):
+def evaluate(file, *, threshold=None, alerts=(), review=None, curve=None, kind=None, fold=None, currency=None):
     """The figures of a file of scores and labels, as `assay evaluate --json` gives them. `kind`, `fold`: columns."""
     words = [*given("--threshold", threshold), *given("--review-cost", review), *given("--curve-points", curve)]
     words += given("--alerts-per-day", ",".join(str(number) for number in alerts) or None)
-    return json.loads(run("evaluate", file, "--json", "-", *words, *given("--kind", kind), *given("--fold", fold)))
+    words += [*given("--kind", kind), *given("--fold", fold), *given("--currency", currency)]
+    return json.loads(run("evaluate", file, "--json", "-", *words))
 
 
 def compare(first, second, *, seed=1, fold=None):

@@ -34,7 +34,9 @@ def packages(line, source, options):
 def files(line, name, source, options, named, *, drawn):
     """{path: content} of one family's package."""
     rows, candidate = line.rows, line.candidates[name]
-    train, test = line.split.train.of(rows.day), line.split.test.of(rows.day)
+    train, validation, test = (
+        period.of(rows.day) for period in (line.split.train, line.split.validation, line.split.test)
+    )
     scores = candidate.session(rows.values)[0]
     golden = document.golden_rows(scores, test, GOLDEN_ROWS, options.seed)
     explained = explain.golden(candidate.trained, candidate.session, rows.values[golden])
@@ -42,7 +44,7 @@ def files(line, name, source, options, named, *, drawn):
     texts = {
         "model.onnx": candidate.onnx,
         "golden.json": document.golden(rows.values[golden], scores[golden], SCORE_TOLERANCE, explained),
-        "baseline.json": document.baseline(rows.names, rows.values[train], scores[train]),
+        "baseline.json": document.baseline(rows.names, rows.values[train], scores[validation]),
     }
     if explanation is not None:
         texts["explanation.json"] = document.dump(explanation)
@@ -78,6 +80,7 @@ def manifest(line, name, source, options, named, texts, explained):
             "seed": options.seed,
             "threads": options.threads,
             "label_delay_days": options.label_delay_days,
+            "warm_up_days": options.warm_up_days,
             "command": options.command,
         },  # fmt: skip
         figures=figures(candidate),

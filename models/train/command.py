@@ -52,6 +52,7 @@ def parser():
     add("--threads", type=positive, default=2, help="part of what makes the bytes repeat (default 2)")
     add = form.add_argument_group("which days teach, choose and judge").add_argument
     add("--label-delay-days", type=positive, default=7, help="gap before validation and before the test (default 7)")
+    add("--warm-up-days", type=not_negative, default=0, help="first days of the data, which only fill windows (default 0)")
     add("--validation-days", type=positive, default=7, help="days that calibrate and choose the threshold (default 7)")
     add("--test-days", type=positive, default=7, help="newest days, only measured (default 7)")
     add("--train-days", type=positive, help="at most so many days of training; default: all that are left")
@@ -86,6 +87,13 @@ def positive(text):
     return number
 
 
+def not_negative(text):
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is below 0")
+    return number
+
+
 def settings(options):
     trained = families.chosen(options.families)
     if options.family and options.family not in [family.name for family in trained]:
@@ -93,7 +101,7 @@ def settings(options):
     return training.Settings(
         families=trained, parameters=families.settings(options.set), family=options.family, choose_by=options.choose_by,
         alerts=options.alerts_per_day, gap=options.label_delay_days, validation=options.validation_days, test=options.test_days,
-        train=options.train_days, folds=options.folds, seed=options.seed, threads=options.threads,
+        train=options.train_days, folds=options.folds, seed=options.seed, threads=options.threads, warm_up=options.warm_up_days,
     )  # fmt: skip
 
 
@@ -114,7 +122,8 @@ def train(options, say):
     come = source.of(options, work)
     say(f"transactions: {come.about}")
     features = work / "features.parquet"
-    assay.features(come, features, names=wanted(options.features))
+    told = source.with_late_verdicts(come, work, options.label_delay_days)
+    assay.features(told, features, names=wanted(options.features))
     say("features: written by assay features")
     rows = read.rows(features, labels=come.labels, kinds=come.kinds(), delay_days=options.label_delay_days)
     say(f"features: {len(rows.names)} of {len(rows.time)} transactions are read")
@@ -122,7 +131,7 @@ def train(options, say):
     for name in line.candidates:
         training.finish(line, name)
     say("exports: verified row by row against the trainers")
-    training.measure(line, Judge(work, ALERTS, options.review_cost))
+    training.measure(line, Judge(work, ALERTS, options.review_cost, options.base_currency or "EUR"))
     say("figures: measured by assay evaluate")
     return build.packages(line, come, options)
 

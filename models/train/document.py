@@ -29,7 +29,8 @@ def golden(values, scores, tolerance, explanation):
 
 
 def baseline(names, values, scores):
-    """Distribution of every feature and of the scores over the training rows."""
+    """Distributions of every feature over the rows `values`, of the training, and of `scores`, which are of rows that are not in it:
+    a model scores its own training rows further apart than any it will meet."""
     ranks = np.linspace(0, 1, QUANTILES)
     features = []
     for index, name in enumerate(names):

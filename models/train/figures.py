@@ -14,10 +14,11 @@ CURVE = 200
 
 
 class Judge:
-    """`folder` takes the files; `alerts` are the alerts a day of interest; `review` is what looking at one alert costs."""
+    """`folder` takes the files; `alerts` are the alerts a day of interest; `review` is what looking at one alert costs, in units of
+    the base currency `currency`."""
 
-    def __init__(self, folder, alerts, review):
-        self.folder, self.alerts, self.review = folder, alerts, review
+    def __init__(self, folder, alerts, review, currency="EUR"):
+        self.folder, self.alerts, self.review, self.currency = folder, alerts, review, currency
 
     def write(self, rows, picked, scores, label, *, name, folds=None):
         """`picked`: row numbers, `scores` and `label` theirs, of 0 to 1; `folds`: their fold's name. Returns the file."""
@@ -25,7 +26,7 @@ class Judge:
             "transaction_id": pa.array(rows.transaction[picked]),
             "occurred_at": pa.array(rows.time[picked], type=pa.timestamp("ms", tz="UTC")),
             "customer_id": pa.array(rows.customer[picked]),
-            "amount": pa.array(rows.amount[picked]),
+            "base_amount_minor": pa.array(rows.amount[picked]),
             "is_fraud": pa.array(label == 1),
             "score": pa.array(scores.astype("float64")),
         }
@@ -41,8 +42,9 @@ class Judge:
         columns = pq.read_schema(path).names
         kind, fold = (name if name in columns else None for name in (KIND, FOLD))
         return assay.evaluate(
-            path, threshold=threshold, alerts=self.alerts, review=self.review, curve=CURVE, kind=kind, fold=fold
-        )
+            path, threshold=threshold, alerts=self.alerts, review=self.review, curve=CURVE, kind=kind, fold=fold,
+            currency=self.currency,
+        )  # fmt: skip
 
     def compare(self, first, second, seed):
         """second − first over the folds, with bootstrap intervals; the files' places are left out, they say nothing."""

@@ -16,7 +16,7 @@ from fault import Fault
 from split import DAY
 
 # Columns of the feature file that say what a row is. All others are features.
-DESCRIPTIVE = ("transaction_id", "occurred_at", "is_fraud", "customer_id", "amount_minor")
+DESCRIPTIVE = ("transaction_id", "occurred_at", "is_fraud", "customer_id", "base_amount_minor")
 
 
 @dataclass
@@ -45,11 +45,12 @@ class Rows:
     time: np.ndarray  # i64 [N], ms since the epoch
     transaction: np.ndarray  # str [N]
     customer: np.ndarray  # str [N]
-    amount: np.ndarray  # f64 [N], in one currency where the catalogue's `amount` is among the features
-    label: np.ndarray  # i8 [N], what the row is measured against: is_fraud of the file, else its newest verdict
+    amount: np.ndarray  # i64 [N], minor units of the base currency
+    label: np.ndarray  # i8 [N], what the row is measured against: is_fraud of the file, where it is null the newest verdict
     kind: np.ndarray  # str [N], kind of fraud; "" where there is none
     verdicts: Verdicts | None  # without them, is_fraud counts as known `delay` after its transaction
     delay: int  # ms
+    reported: bool = False  # label is what was reported so far, for all rows or some: a new fraud looks genuine in it
 
     @property
     def day(self):
@@ -87,17 +88,19 @@ def rows(path, *, labels=None, kinds=None, delay_days=7):
     if truth.null_count and verdicts is None:
         raise Fault(f"{path}: is_fraud is null in {truth.null_count} of {table.num_rows} rows: "
                     "every row needs its label, or give the verdicts with --labels")  # fmt: skip
+    label = truth.cast(pa.int8()).fill_null(0).to_numpy().astype(np.int8)[order]
     if truth.null_count:
-        label = verdicts.newest(len(ids), np.iinfo(np.int64).max)
-    else:
-        label = truth.cast(pa.int8()).to_numpy().astype(np.int8)[order]
+        unknown = truth.is_null().to_numpy()[order]
+        label[unknown] = verdicts.newest(len(ids), np.iinfo(np.int64).max)[unknown]
     if verdicts is None and not truth.null_count and not label.any():
         raise Fault(f"{path}: no row is labelled as fraud: there is nothing to learn")
-    amount = table["amount" if "amount" in names else "amount_minor"].cast(pa.float64()).to_numpy()[order]
+    amount = table["base_amount_minor"].cast(pa.int64()).to_numpy()[order]
     kind = np.array([""] * len(ids), dtype=object)
     if kinds:
         kind = np.array([kinds.get(transaction) or "" for transaction in ids], dtype=object)
-    return Rows(names, values, time, ids, texts(table["customer_id"])[order], amount, label, kind, verdicts, delay_days * DAY)
+    customer = texts(table["customer_id"])[order]
+    reported = truth.null_count > 0
+    return Rows(names, values, time, ids, customer, amount, label, kind, verdicts, delay_days * DAY, reported)
 
 
 def matrix(path, table, names, order):

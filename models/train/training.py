@@ -25,6 +25,7 @@ class Settings:
     choose_by: str  # average_precision or card_precision, over the folds
     alerts: int  # alerts a day that the threshold allows
     gap: int
+    warm_up: int  # first days of the data, which only fill windows
     validation: int
     test: int
     train: int | None
@@ -62,6 +63,11 @@ class Line:
     comparisons: list = None
 
     @property
+    def lead(self):
+        """Days of the data before the first one that any fold trains on: they only fill windows."""
+        return min(fold.train.first for fold in self.folds) - int(self.rows.day.min())
+
+    @property
     def chosen(self):
         return self.settings.family or max(self.candidates, key=lambda name: self.merit(name))
 
@@ -72,7 +78,11 @@ class Line:
 
 def parts(rows, settings):
     """(split, folds); the first fold is the split's own. Fault: too few days, or a part without both classes."""
-    first, last = int(rows.day.min()), int(rows.day.max())
+    begin, end = int(rows.day.min()), int(rows.day.max())
+    first, last = begin + settings.warm_up, end - unjudged(rows, settings)
+    if first > last:
+        raise Fault(f"the transactions of {end - begin + 1} days are too few: the first {settings.warm_up} (--warm-up-days) only "
+                    f"fill windows, and the verdicts on the last {end - last} are not in yet: give more days")  # fmt: skip
     sizes = {"gap": settings.gap, "validation": settings.validation, "train": settings.train}
     whole = splitting.by_time(first, last, test=settings.test, **sizes)
     folds = splitting.prequential(first, whole.validation.last, folds=settings.folds, **sizes)
@@ -81,6 +91,11 @@ def parts(rows, settings):
         both(f"validation of fold {number}", fold.validation, rows, rows.known(whole.test.start))
     both("test", whole.test, rows, rows.label)
     return whole, folds
+
+
+def unjudged(rows, settings):
+    """Newest days in no period: where the truth is what was reported so far, their frauds would count as genuine."""
+    return settings.gap if rows.reported else 0
 
 
 def both(part, period, rows, label):

@@ -2,7 +2,7 @@
 //!
 //! In: a scored row, or a decision that was made before. Out: what moved its score, or the code that says why that cannot
 //! be told. Nothing here fails or degrades a decision: the model explains on a thread of its own, and the line waits for
-//! it no longer than `explain_wait`.
+//! it no longer than `explain_wait`, a request for the reasons of an earlier decision no longer than `store_wait`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Reasons {
     }
 }
 
-/// What moved the score of a row within `wait`, at most `explain_wait`; the cause why that is not known otherwise.
+/// What moved the score of a row within `wait`; the cause why that is not known otherwise.
 pub(super) async fn explain<S: Scorer>(
     core: &Core<S>,
     chosen: &Chosen<S>,
@@ -53,7 +53,6 @@ pub(super) async fn explain<S: Scorer>(
     row: Vec<f32>,
     wait: Duration,
 ) -> Result<Explained, DegradedCause> {
-    let wait = core.limits.explain_wait.min(wait);
     let explanation = match timeout(wait, chosen.model.explain(row, wait)).await {
         Ok(Ok(explanation)) if explanation.margin.is_finite() && explanation.baseline.is_finite() => explanation,
         Ok(Ok(_)) => {

@@ -199,7 +199,8 @@ pub(super) async fn judged<S: Scorer>(
             let wanted = (flagged || received.explain) && !core.limits.explain_wait.is_zero();
             let explained = if wanted {
                 let values = claim.observed().map_or(&[][..], |observed| &observed.values);
-                let explained = explain(core, chosen, values, row, before_commit(received) / 2).await;
+                let explained =
+                    explain(core, chosen, values, row, core.limits.explain_wait.min(before_commit(received) / 2)).await;
                 explained.map_err(|cause| causes.push(cause)).ok()
             } else {
                 None

@@ -129,11 +129,11 @@ fn hold_explanations(
             return Err(format!("golden row {index} is explained to the margin {found} and the graph gives {margin}"));
         }
         // What is explained must be what is answered: the score is the calibrated margin.
-        let calibrated = match package.calibration {
-            Some(calibration) => Some(calibration.score(explained.margin)),
-            None => (!named).then(|| sigmoid(explained.margin)),
+        let found = match package.calibration {
+            Some(calibration) => calibration.score(explained.margin),
+            None => sigmoid(explained.margin),
         };
-        if let Some(found) = calibrated.filter(|found| !near(found - f64::from(*score), golden.tolerance.into())) {
+        if !near(found - f64::from(*score), golden.tolerance.into()) {
             return Err(format!("the margin of golden row {index} means the score {found} and {score} is expected"));
         }
         if let Some(wanted) = &golden.explanation {

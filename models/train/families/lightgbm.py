@@ -66,7 +66,7 @@ def tree_of(root, bias):
 
     def add(node):
         if "leaf_value" in node:
-            return tree.add(0, 0.0, node["leaf_value"] - bias, weight(node))
+            return tree.add(0, 0.0, node["leaf_value"] - bias, weight(node, node is root))
         if node["decision_type"] != "<=":
             raise ValueError(f"a split by {node['decision_type']!r} cannot be written")
         place = tree.add(node["split_feature"], trees.at_most(node["threshold"]), 0.0, node["internal_count"])
@@ -78,9 +78,9 @@ def tree_of(root, bias):
     return tree
 
 
-def weight(leaf):
-    # A tree that is one leaf has no count: all rows are in it.
-    return max(leaf.get("leaf_count", 1), 1)
+def weight(leaf, alone):
+    # A tree that is one leaf has no count, or 0: all rows are in it, and any weight above 0 says so.
+    return max(leaf.get("leaf_count", 1), 1) if alone else leaf["leaf_count"]
 
 
 def mean_leaf(root):

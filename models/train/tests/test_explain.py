@@ -8,11 +8,22 @@ import onnxruntime
 import pyarrow.parquet as pq
 
 import assay
-from families import FAMILIES
+from families import FAMILIES, lightgbm
 from tests import support
 
 ROWS = 5000
 BAR = 1e-5
+
+
+class Covers(unittest.TestCase):
+    def test_covers_of_lightgbm_are_its_counts(self):
+        leaves = [{"leaf_value": 0.1, "leaf_count": 0}, {"leaf_value": 0.2, "leaf_count": 9}]
+        root = {"split_feature": 0, "threshold": 0.5, "decision_type": "<=", "internal_count": 9,
+                "left_child": leaves[0], "right_child": leaves[1]}  # fmt: skip
+        self.assertEqual(lightgbm.tree_of(root, 0.0).cover, [9, 0, 9])
+        # A tree that is one leaf has no count.
+        for alone in ({"leaf_value": 0.1}, {"leaf_value": 0.1, "leaf_count": 0}):
+            self.assertEqual(lightgbm.tree_of(alone, 0.0).cover, [1])
 
 
 class Reasons(unittest.TestCase):

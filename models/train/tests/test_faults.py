@@ -135,7 +135,7 @@ class Reading(unittest.TestCase):
             "occurred_at": [1, 2],
             "is_fraud": [True, False],
             "customer_id": ["c", "c"],
-            "amount_minor": [1, 2],
+            "base_amount_minor": [1, 2],
             "amount": [0.01, 0.02],
             **changed,
         }
@@ -150,6 +150,21 @@ class Reading(unittest.TestCase):
     def test_a_file_that_is_right_is_read_in_order_of_time(self):
         rows = read.rows(self.file(occurred_at=[2, 1]))
         self.assertEqual((rows.transaction.tolist(), rows.label.tolist(), rows.names), (["b", "a"], [0, 1], ["amount"]))
+        self.assertEqual(rows.amount.tolist(), [2, 1])
+
+    def test_a_verdict_counts_where_is_fraud_is_null_and_only_there(self):
+        labels = pathlib.Path(self.kept.name) / "labels.ndjson"
+        verdicts = [{"transaction_id": name, "is_fraud": name != "a", "labelled_at": 9} for name in "abc"]
+        labels.write_text("".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+        three = {"transaction_id": ["c", "b", "a"], "occurred_at": [3, 2, 1], "customer_id": ["c"] * 3,
+                 "base_amount_minor": [1, 2, 3], "amount": [0.01, 0.02, 0.03]}  # fmt: skip
+        for truth, label, reported in (
+            ([None, False, True], [1, 0, 1], True),
+            ([None, None, None], [0, 1, 1], True),
+            ([False, False, True], [1, 0, 0], False),
+        ):
+            rows = read.rows(self.file(**three, is_fraud=pa.array(truth, pa.bool_())), labels=labels)
+            self.assertEqual((rows.label.tolist(), rows.reported), (label, reported))
 
     def test_what_is_missing_or_wrong_is_named(self):
         for words, changed in (

@@ -33,7 +33,7 @@ def made_rows(days=60, a_day=50, seed=3):
         time,
         np.arange(len(time)).astype(str),
         empty,
-        values[:, 0].astype(float),
+        values[:, 0].astype(np.int64),
         label,
         empty,
         verdicts,

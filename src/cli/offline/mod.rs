@@ -55,6 +55,10 @@ pub(crate) struct Summary {
     pub(crate) rows: u64,
     /// Rows that were refused.
     pub(crate) rejected: u64,
+    /// Accepted rows whose amount counts as 0, because no rate of their currency is known.
+    pub(crate) missing_rate: u64,
+    /// Accepted rows converted at a rate older than the limit.
+    pub(crate) stale_rate: u64,
     /// How long it took.
     pub(crate) took: Duration,
 }
@@ -64,7 +68,15 @@ impl fmt::Display for Summary {
         let seconds = self.took.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "shown to the nearest whole")]
         let rate = self.rows as f64 / seconds.max(1e-9);
-        write!(formatter, "{} rows in {seconds:.2} s ({rate:.0}/s), {} refused", self.rows, self.rejected)
+        write!(formatter, "{} rows in {seconds:.2} s ({rate:.0}/s), {} refused", self.rows, self.rejected)?;
+        if self.missing_rate > 0 {
+            let rows = self.missing_rate;
+            write!(formatter, ", {rows} WITHOUT A RATE: their amount counts as 0 (see --rates and --base-currency)")?;
+        }
+        if self.stale_rate > 0 {
+            write!(formatter, ", {} at an old rate", self.stale_rate)?;
+        }
+        Ok(())
     }
 }
 
@@ -122,5 +134,22 @@ fn progress(rows: Option<u64>) -> ProgressBar {
     match rows {
         Some(rows) => ProgressBar::new(rows).with_style(style("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left")),
         None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} rows, {per_sec}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_rate_are_told_of_and_only_then() {
+        let took = Duration::from_secs(2);
+        let calm = Summary { rows: 10, took, ..Summary::default() };
+        assert_eq!(calm.to_string(), "10 rows in 2.00 s (5/s), 0 refused");
+        let told = Summary { missing_rate: 3, stale_rate: 1, ..calm }.to_string();
+        assert!(
+            told.contains("3 WITHOUT A RATE") && told.contains("--rates") && told.ends_with("1 at an old rate"),
+            "{told}"
+        );
     }
 }

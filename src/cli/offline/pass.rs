@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use super::{Chunk, Offline, Read, Summary};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
-use crate::base::money::BaseAmount;
+use crate::base::money::{BaseAmount, RateQuality};
 use crate::engine::{Copies, Label, event_label};
 use crate::features::{Event, History, HistoryOptions, Rows};
 use crate::store::files::{Rejected, read_labels};
@@ -114,6 +114,8 @@ impl Pass {
                     self.stream_time = self.stream_time.max(Some(transaction.occurred_at));
                     let at = transaction.occurred_at;
                     let base = self.offline.rates.to_base(transaction.amount_minor, transaction.currency, at);
+                    self.summary.missing_rate += u64::from(base.rate == RateQuality::Missing);
+                    self.summary.stale_rate += u64::from(base.rate == RateQuality::Stale);
                     self.label(&transaction, base);
                     accepted.push((transaction, base));
                 }
