@@ -122,19 +122,7 @@ def run(folder, work):
     figures = triple(judge.figures(judge.write(whole, part, scores, label[part], name="test")))
     print(f"test week {TEST}, trained to {date(TRAIN.last)}: {words(figures)}")
     print(f"  published best {words(PUBLISHED_BEST)}, aimed at {words(BAR)}")
-    certain = judge.figures(judge.write(whole, part, ceiling(whole, part), label[part], name="ceiling"))
-    print(f"  a ranking that knows every fraud but those nothing known speaks of: {words(triple(certain))}")
     print(f"  features: {', '.join(whole.names[informative[column]] for column in columns)}")
-
-
-def ceiling(found, part):
-    """Scores of one who knows every fraud, but for frauds of ordinary amount at terminals without any known fraud: 0 like the rest.
-
-    No feature says anything of those: their terminal was taken over less than a label's delay ago.
-    """
-    known = found.values[part, found.names.index("terminal_fraud_share_30d")] > 0
-    unusual = found.values[part, found.names.index("customer_amount_ratio_30d")] > 2
-    return np.where((found.label[part] == 1) & (known | unusual), 1.0, 0.0)
 
 
 def main():
