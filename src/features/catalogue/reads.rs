@@ -5,7 +5,7 @@ use super::{Aggregate, Kept, Unit};
 /// What is read of one entity.
 #[derive(Debug, Clone, Default)]
 pub(in crate::features) struct EntityReads {
-    /// Place of the entity among [`Catalogue::kept`].
+    /// Place of the entity among [`super::Catalogue::kept`].
     pub(in crate::features) place: usize,
     /// Window edges, each once: those by time alone first, the farthest first; then those that narrow a window.
     pub(in crate::features) edges: Vec<Distance>,
