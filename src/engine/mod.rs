@@ -10,6 +10,7 @@ mod active;
 mod background;
 mod copies;
 mod core;
+pub mod delivery;
 mod explain;
 mod fingerprint;
 mod ids;
