@@ -24,4 +24,5 @@ pub mod model;
 pub mod ops;
 pub mod simulate;
 pub mod store;
+pub mod stream;
 pub mod transaction;

@@ -12,7 +12,9 @@ use assay::base::hash::HashKey;
 use assay::base::money::{Currency, Rates};
 use assay::decision::{By, Decision, DecisionKind, ModelRef, OnFallback, Policy, ReasonRules, Source};
 use assay::engine::ports::{NoObserver, Scorer};
-use assay::engine::{Durability, Engine, EngineError, EngineParts, Label, LabelOutcome, Limits, Received, TimeSource};
+use assay::engine::{
+    Durability, Engine, EngineError, EngineParts, Label, LabelOutcome, Limits, Received, SetUp, TimeSource,
+};
 use assay::features::catalogue::SHIPPED;
 use assay::features::{Catalogue, HistoryOptions};
 use assay::model::{Explanation, InferError, Method};
@@ -77,6 +79,14 @@ impl Scorer for Scored {
         }
     }
 
+    fn infer_rows(&self, rows: &[f32]) -> Result<Vec<f32>, InferError> {
+        Ok(rows.chunks(self.features.len()).map(|row| row[0] / 1_000.0).collect())
+    }
+
+    fn explain_rows(&self, _rows: &[f32]) -> Result<Vec<Explanation>, InferError> {
+        Err(InferError::Overloaded(1))
+    }
+
     async fn explain(&self, row: Vec<f32>, _wait: Duration) -> Result<Explanation, InferError> {
         self.explained.fetch_add(1, Ordering::SeqCst);
         let reasons = *self.reasons.lock().unwrap();
@@ -128,6 +138,8 @@ fn parts(log: Arc<dyn assay::engine::ports::Log>, model: Option<Arc<Scored>>) ->
         limits: Limits { time: TimeSource::Stream, store_wait: Duration::from_millis(200), ..Limits::default() },
         reasons: ReasonRules { most: 3, by: By::Feature, hidden: BTreeSet::new() },
         durability: Durability::Committed,
+        set_up: SetUp::Embedded,
+        instance: 1,
         observer: Arc::new(NoObserver),
     }
 }

@@ -24,7 +24,7 @@ use crate::base::money::Rates;
 use crate::config::{Bytes, Config};
 use crate::decision::ReasonRules;
 use crate::engine::ports::Log;
-use crate::engine::{self, Engine, EngineParts, TimeSource};
+use crate::engine::{self, Engine, EngineParts, SetUp, TimeSource};
 use crate::features::{Catalogue, HistoryOptions};
 use crate::model::{Model, Package, RuntimeOptions};
 use crate::ops::health::{Health, Stage};
@@ -191,6 +191,8 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             hidden: config.reasons.hidden.iter().cloned().collect(),
         },
         durability: config.store.durability,
+        set_up: SetUp::Embedded,
+        instance: rand::random(),
         observer: Arc::new(Counting(metrics)),
     })
 }

@@ -72,8 +72,33 @@ pub enum Source {
     Batch,
     /// A file.
     File,
-    /// The background queue or the stream, after a fallback.
+    /// The background queue, after a fallback.
     Background,
+    /// The topic of transactions.
+    Stream,
+}
+
+impl Source {
+    /// Every mouth, in the order of the enum.
+    pub const ALL: [Self; 5] = [Self::Predict, Self::Batch, Self::File, Self::Background, Self::Stream];
+
+    /// Its word in answers, logs and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Predict => "predict",
+            Self::Batch => "batch",
+            Self::File => "file",
+            Self::Background => "background",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// The mouth of this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == word)
+    }
 }
 
 /// The whole of which reasons list the largest parts. All in log-odds, before calibration:

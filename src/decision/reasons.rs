@@ -28,13 +28,19 @@ pub enum DegradedCause {
     RecordUnavailable,
     /// What moved the score could not be computed within `model.explain_wait`. Informational: degrades nothing.
     ReasonsUnavailable,
+    /// The reader that follows the topics was behind: events of before may have been missing.
+    ReaderBehind,
+    /// A partition that should have had more was not waited for any longer: events of before may have been missing.
+    MergeTimeout,
+    /// The answer is not recorded yet: the log is away, and the configuration lets answers go out from memory.
+    NotRecorded,
     /// Reasons were asked for later, and the model that scored is not the one in force. Informational: degrades nothing.
     ModelNotLoaded,
 }
 
 impl DegradedCause {
     /// Every cause, in the order of the enum.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::HistoryIncomplete,
         Self::StaleRate,
         Self::MissingRate,
@@ -45,6 +51,9 @@ impl DegradedCause {
         Self::NoModel,
         Self::RecordUnavailable,
         Self::ReasonsUnavailable,
+        Self::ReaderBehind,
+        Self::MergeTimeout,
+        Self::NotRecorded,
         Self::ModelNotLoaded,
     ];
 
@@ -62,6 +71,9 @@ impl DegradedCause {
             Self::NoModel => "no_model",
             Self::RecordUnavailable => "record_unavailable",
             Self::ReasonsUnavailable => "reasons_unavailable",
+            Self::ReaderBehind => "reader_behind",
+            Self::MergeTimeout => "merge_timeout",
+            Self::NotRecorded => "not_recorded",
             Self::ModelNotLoaded => "model_not_loaded",
         }
     }
@@ -92,6 +104,11 @@ impl DegradedCause {
             Self::ReasonsUnavailable => {
                 "what moved the score could not be computed in time; ask again with explain=true"
             }
+            Self::ReaderBehind => "the reader of the topics is behind; events of before may be missing in the features",
+            Self::MergeTimeout => {
+                "a partition was not waited for any longer; events of before may be missing in the features"
+            }
+            Self::NotRecorded => "the log is away; the decision is in memory and is recorded when it is back",
             Self::ModelNotLoaded => {
                 "what moved the score cannot be computed: the model that scored is no longer in force"
             }
@@ -116,6 +133,6 @@ mod tests {
         for cause in DegradedCause::ALL {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
         }
-        assert_eq!(DegradedCause::ALL.map(DegradedCause::as_str).iter().collect::<HashSet<_>>().len(), 11);
+        assert_eq!(DegradedCause::ALL.map(DegradedCause::as_str).iter().collect::<HashSet<_>>().len(), 14);
     }
 }

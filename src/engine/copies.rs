@@ -37,8 +37,7 @@ impl Copies {
             }
             None => {
                 let second = second_of(transaction.occurred_at);
-                let seen =
-                    Seen { fingerprint, score: 0.0, second, model: 0, decided: false, flagged: false, degraded: false };
+                let seen = Seen::undecided(fingerprint, second);
                 self.ids.put(id, &seen, horizon);
                 Ok(())
             }

@@ -4,7 +4,7 @@
 //! holds when a caller goes away at any await: a claim that is dropped releases itself, and the log's answer settles
 //! the record whether anybody waits for it or not.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::active::Active;
+use super::delivery::RecordId;
 use super::explain::Reasons;
 use super::fingerprint::id_of;
 use super::ledger::{Ledger, Marked, Observed};
+use super::line::Lacks;
 use super::ports::{Done, Entry, Log, LogError, Observer, Record, Stored, Written};
-use super::{Durability, EngineError, Limits};
+use super::{Durability, EngineError, Limits, SetUp};
 use crate::base::clock::Clock;
 use crate::base::hash::HashKey;
 use crate::base::money::{BaseAmount, Rates};
@@ -48,6 +50,12 @@ pub(super) struct Core<S> {
     pub(super) flying: AtomicUsize,
     pub(super) landed: Notify,
     pub(super) due: Arc<Notify>,
+    pub(super) set_up: SetUp,
+    /// Drawn when the process started; names its records.
+    pub(super) instance: u64,
+    pub(super) made: AtomicU64,
+    /// Whether the reader of the topics is behind.
+    pub(super) behind: AtomicBool,
 }
 
 /// A transaction that this request, and no other, decides.
@@ -113,6 +121,16 @@ impl<S> Core<S> {
     /// Panics never: a lock whose holder panicked is taken as it is.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<S>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id of a record that is made now.
+    pub(super) fn next_record(&self) -> RecordId {
+        RecordId { instance: self.instance, sequence: self.made.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// What a reading of now may lack besides what history itself says.
+    pub(super) fn lacks(&self, history: bool) -> Lacks {
+        Lacks { history, recent: self.behind.load(Ordering::Relaxed), partition: false }
     }
 
     /// Whether requests are taken at all.
@@ -197,6 +215,30 @@ impl<S> Core<S> {
         receiver
     }
 
+    /// Commits a full decision without a waiter: `settled` is told its fate, on the log's thread.
+    pub(super) fn record_then(
+        self: &Arc<Self>,
+        record: Record,
+        settled: impl FnOnce(Result<Settled, LogError>) + Send + 'static,
+    ) where
+        S: Send + Sync + 'static,
+    {
+        let (core, kept) = (Arc::clone(self), record.clone());
+        let cell = Arc::new(Mutex::new(Some(settled)));
+        let theirs = Arc::clone(&cell);
+        let done: Done = Box::new(move |result| {
+            let fate = core.settle(kept, result.map(|written| written.first));
+            if let Some(settled) = take(&theirs) {
+                settled(fate);
+            }
+        });
+        if let Err(error) = self.log.append(Entry::Full(record.clone()), Some(done))
+            && let Some(settled) = take(&cell)
+        {
+            settled(self.settle(record, Err(error)));
+        }
+    }
+
     /// Commits a full decision.
     pub(super) fn record(self: &Arc<Self>, record: Record) -> oneshot::Receiver<Result<Settled, LogError>>
     where
@@ -205,8 +247,8 @@ impl<S> Core<S> {
         self.append(Entry::Full(record.clone()), move |core, result| core.settle(record, result))
     }
 
-    fn settle(&self, record: Record, result: Result<bool, LogError>) -> Result<Settled, LogError> {
-        let first = match result {
+    pub(super) fn settle(&self, record: Record, result: Result<bool, LogError>) -> Result<Settled, LogError> {
+        let mut first = match result {
             Ok(first) => first,
             Err(error) => {
                 drop(self.ledger().keep(record));
@@ -216,7 +258,6 @@ impl<S> Core<S> {
         };
         let (decision, id) = (&record.decision, &record.transaction.transaction_id);
         if first {
-            self.cache.insert(id.clone(), Arc::clone(decision));
             self.observer.decided(decision.kind, decision.flagged, decision.degraded);
         } else {
             self.cache.invalidate(id);
@@ -225,7 +266,12 @@ impl<S> Core<S> {
         let marked = Marked::new(&record.transaction, self.key);
         let waiters = {
             let mut ledger = self.ledger();
+            // In the shared log another record may stand before this one; whoever saw it put it into index and cache.
+            let seen = ledger.open.get(id).and_then(|open| open.first);
+            let overtaken = first && seen.is_some_and(|seen| seen != record.id);
+            first &= !overtaken;
             if first {
+                self.cache.insert(id.clone(), Arc::clone(decision));
                 let score = decision.score.unwrap_or_default();
                 ledger.remember(marked, Some((score, decision.flagged, decision.degraded, &record.model)));
             }
@@ -248,7 +294,12 @@ impl<S> Core<S> {
         S: Send + Sync + 'static,
     {
         let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
-        let entry = Entry::Fallback { transaction: Arc::clone(&transaction), base, decision: Arc::clone(&decision) };
+        let entry = Entry::Fallback {
+            id: self.next_record(),
+            transaction: Arc::clone(&transaction),
+            base,
+            decision: Arc::clone(&decision),
+        };
         let observed = claim.end();
         self.append(entry, move |core, result| core.settle_fallback(&transaction, observed, decision, result))
     }

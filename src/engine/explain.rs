@@ -15,6 +15,7 @@ use super::core::Core;
 use super::ports::{LogError, Scorer};
 use crate::decision::{Column, Decision, DecisionKind, DegradedCause, Explained, ReasonRules};
 use crate::features::Catalogue;
+use crate::model::Explanation;
 
 /// The rules for reasons, and every code that they hide.
 #[derive(Debug)]
@@ -30,6 +31,11 @@ impl Reasons {
         let members = catalogue.features().iter().filter(|feature| rules.hidden.contains(&feature.group));
         hidden.extend(members.map(|feature| feature.name.clone()));
         Self { rules, hidden }
+    }
+
+    /// The largest contributions of a row as reasons, as the rules have it.
+    pub(super) fn tell(&self, columns: &[Column], values: &[f64], explanation: &Explanation) -> Explained {
+        self.rules.explain(columns, values, explanation)
     }
 
     /// Takes out of a decision of the log what is hidden by now.
@@ -65,7 +71,7 @@ pub(super) async fn explain<S: Scorer>(
         }
         Err(_elapsed) => return Err(DegradedCause::ReasonsUnavailable),
     };
-    Ok(core.reasons.rules.explain(&chosen.columns, values, &explanation))
+    Ok(core.reasons.tell(&chosen.columns, values, &explanation))
 }
 
 /// A decision that was made before, with its reasons computed from its stored features within `wait`. A decision that

@@ -40,6 +40,24 @@ pub(crate) struct Seen {
     pub(crate) flagged: bool,
     /// Whether it was degraded.
     pub(crate) degraded: bool,
+    /// Whether the first record in the shared log was seen; always false where the log is the instance's own.
+    pub(crate) confirmed: bool,
+}
+
+impl Seen {
+    /// A transaction without a full decision.
+    pub(crate) const fn undecided(fingerprint: u64, second: u32) -> Self {
+        Self {
+            fingerprint,
+            score: 0.0,
+            second,
+            model: u8::MAX,
+            decided: false,
+            flagged: false,
+            degraded: false,
+            confirmed: false,
+        }
+    }
 }
 
 /// The whole second of a moment, held to the range of `u32`. Monotonic: an earlier moment has no later second.
@@ -217,7 +235,11 @@ fn is_occupied(entry: &[u8; ENTRY]) -> bool {
 }
 
 fn encode(hash: &[u8; 12], seen: &Seen) -> [u8; ENTRY] {
-    let flags = OCCUPIED | u8::from(seen.decided) | u8::from(seen.flagged) << 1 | u8::from(seen.degraded) << 2;
+    let flags = OCCUPIED
+        | u8::from(seen.decided)
+        | u8::from(seen.flagged) << 1
+        | u8::from(seen.degraded) << 2
+        | u8::from(seen.confirmed) << 3;
     let [f0, f1, f2, f3, f4, f5, ..] = seen.fingerprint.to_le_bytes();
     let [s0, s1, s2, s3] = seen.score.to_le_bytes();
     let [t0, t1, t2, t3] = seen.second.to_le_bytes();
@@ -239,6 +261,7 @@ fn decode(entry: &[u8; ENTRY]) -> Seen {
         decided: flags & 1 != 0,
         flagged: flags & 2 != 0,
         degraded: flags & 4 != 0,
+        confirmed: flags & 8 != 0,
     }
 }
 
@@ -263,6 +286,7 @@ mod tests {
             decided: number.is_multiple_of(2),
             flagged: number.is_multiple_of(3),
             degraded: number.is_multiple_of(5),
+            confirmed: number.is_multiple_of(7),
         }
     }
 

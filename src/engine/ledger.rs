@@ -18,7 +18,9 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tokio::sync::oneshot;
 
+use super::SetUp;
 use super::active::Active;
+use super::delivery::RecordId;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
 use super::labels::Waiting;
@@ -40,7 +42,7 @@ const MOST_MODELS: usize = 255;
 pub(super) struct Marked {
     pub(super) id: u128,
     pub(super) fingerprint: u64,
-    occurred_at: Millis,
+    pub(super) occurred_at: Millis,
 }
 
 impl Marked {
@@ -71,11 +73,13 @@ pub(super) struct Observed<S> {
 pub(super) struct Open<S> {
     pub(super) transaction: Arc<Transaction>,
     pub(super) base: BaseAmount,
-    state: State<S>,
+    /// The first record of it that the shared log was seen to have.
+    pub(super) first: Option<RecordId>,
+    pub(super) state: State<S>,
 }
 
 #[derive(Debug)]
-enum State<S> {
+pub(super) enum State<S> {
     Deciding(Vec<oneshot::Sender<Arc<Decision>>>),
     Undecided(Option<Observed<S>>),
     Uncommitted(Record),
@@ -127,16 +131,20 @@ pub(super) struct Ledger<S> {
     pub(super) overflowed: bool,
     /// Whether history or the index may lack something.
     pub(super) incomplete: bool,
+    /// The stream's time from which on it does not matter any more.
+    pub(super) complete_at: Option<Millis>,
     pub(super) newest: Option<Millis>,
     models: Vec<Arc<ModelRef>>,
-    rows: Rows,
-    key: HashKey,
-    lateness: i64,
+    pub(super) rows: Rows,
+    pub(super) key: HashKey,
+    pub(super) lateness: i64,
     max_open: usize,
+    set_up: SetUp,
 }
 
 impl<S> Ledger<S> {
-    pub(super) fn new(history: History, waiting: Waiting, key: HashKey, lateness: i64, max_open: usize) -> Self {
+    pub(super) fn new(history: History, waiting: Waiting, key: HashKey, lateness: i64, bounds: (usize, SetUp)) -> Self {
+        let (max_open, set_up) = bounds;
         Self {
             history,
             ids: Ids::new(),
@@ -145,12 +153,14 @@ impl<S> Ledger<S> {
             due: VecDeque::new(),
             overflowed: true,
             incomplete: false,
+            complete_at: None,
             newest: None,
             models: Vec::new(),
             rows: Rows::default(),
             key,
             lateness,
             max_open,
+            set_up,
         }
     }
 
@@ -171,12 +181,18 @@ impl<S> Ledger<S> {
         if let Some(seen) = self.ids.get(arrival.marked.id)
             && asked == Asked::Not
         {
-            return if seen.fingerprint == arrival.marked.fingerprint { Found::Seen(seen) } else { Found::Conflict };
+            if seen.fingerprint != arrival.marked.fingerprint {
+                return Found::Conflict;
+            }
+            // Why: what the reader has merged is what the shared log has; the store may know it later.
+            if seen.decided || self.set_up == SetUp::Embedded {
+                return Found::Seen(seen);
+            }
         }
         let horizon = self.horizon();
         let beyond = *occurred_at < horizon;
         match asked {
-            Asked::Not if beyond || self.incomplete => return Found::Beyond,
+            Asked::Not if beyond || self.asks_log() => return Found::Beyond,
             Asked::Absent if beyond => return Found::TooOld(self.newest.unwrap_or_default(), self.lateness),
             _ => {}
         }
@@ -187,9 +203,25 @@ impl<S> Ledger<S> {
         let base = if let Asked::Undecided(base) = asked { base } else { arrival.base };
         let observed =
             if known { self.read(&arrival.transaction, base, active) } else { self.observe(arrival, active) };
-        let open = Open { transaction: Arc::clone(&arrival.transaction), base, state: State::Deciding(Vec::new()) };
-        self.open.insert(transaction_id.clone(), open);
+        self.open(&arrival.transaction, base);
         if known { Found::Undecided(base, observed) } else { Found::New(observed) }
+    }
+
+    /// Whether the log is asked for ids that the index does not know.
+    fn asks_log(&self) -> bool {
+        self.incomplete && self.set_up == SetUp::Embedded
+    }
+
+    /// Whether one more transaction may be open.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.len() < self.max_open
+    }
+
+    /// Opens a transaction for its caller to decide.
+    pub(super) fn open(&mut self, transaction: &Arc<Transaction>, base: BaseAmount) {
+        let state = State::Deciding(Vec::new());
+        let open = Open { transaction: Arc::clone(transaction), base, first: None, state };
+        self.open.insert(transaction.transaction_id.clone(), open);
     }
 
     /// Takes over what is open, or waits for who has it.
@@ -214,27 +246,34 @@ impl<S> Ledger<S> {
     }
 
     fn observe(&mut self, arrival: &Arrival, active: &Arc<Active<S>>) -> Observed<S> {
-        let occurred_at = arrival.transaction.occurred_at;
-        self.newest = self.newest.max(Some(occurred_at));
+        // On the stack the stream's time is what the reader has merged.
+        if self.set_up == SetUp::Embedded {
+            self.newest = self.newest.max(Some(arrival.transaction.occurred_at));
+        }
         self.remember(arrival.marked, None);
         let event = Event { transaction: &arrival.transaction, base: arrival.base };
         let observed = if let Some(chosen) = &active.chosen {
             self.rows.reset(chosen.plan.width());
             self.history.observe(&[event], &chosen.plan, &mut self.rows);
-            self.taken(active)
+            self.taken(0, active)
         } else {
             self.history.insert(&event);
             Observed {
                 active: Arc::clone(active),
                 values: Vec::new(),
                 marks: Marks::default(),
-                incomplete: self.incomplete,
+                incomplete: self.is_incomplete(),
             }
         };
-        for label in self.waiting.take(&arrival.transaction.transaction_id) {
-            self.history.label(&event_label(&arrival.transaction, arrival.base, &label));
-        }
+        self.apply_waiting(&arrival.transaction, arrival.base);
         observed
+    }
+
+    /// Lets the labels that waited for a transaction count.
+    pub(super) fn apply_waiting(&mut self, transaction: &Transaction, base: BaseAmount) {
+        for label in self.waiting.take(&transaction.transaction_id) {
+            self.history.label(&event_label(transaction, base, &label));
+        }
     }
 
     /// Lets a transaction count for the entities that a later copy of it named.
@@ -245,32 +284,31 @@ impl<S> Ledger<S> {
         }
     }
 
-    fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {
+    pub(super) fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {
         if let Some(chosen) = &active.chosen {
             self.rows.reset(chosen.plan.width());
             self.history.read(&[Event { transaction, base }], &chosen.plan, &mut self.rows);
         } else {
             self.rows.reset(0);
         }
-        self.taken(active)
+        self.taken(0, active)
     }
 
-    fn taken(&self, active: &Arc<Active<S>>) -> Observed<S> {
-        let (values, marks) = self.rows.row(0).unwrap_or_default();
-        Observed { active: Arc::clone(active), values: values.to_vec(), marks, incomplete: self.incomplete }
+    /// Row `index` of what was read last.
+    pub(super) fn taken(&self, index: usize, active: &Arc<Active<S>>) -> Observed<S> {
+        let (values, marks) = self.rows.row(index).unwrap_or_default();
+        Observed { active: Arc::clone(active), values: values.to_vec(), marks, incomplete: self.is_incomplete() }
+    }
+
+    /// Whether the windows may look back further than history reaches.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete && self.complete_at.is_none_or(|complete| self.newest.is_none_or(|newest| newest < complete))
     }
 
     /// Enters an id into the index, decided or not.
     pub(super) fn remember(&mut self, marked: Marked, outcome: Option<(f32, bool, bool, &Arc<ModelRef>)>) {
-        let mut seen = Seen {
-            fingerprint: marked.fingerprint,
-            score: 0.0,
-            second: second_of(marked.occurred_at),
-            model: u8::MAX,
-            decided: false,
-            flagged: false,
-            degraded: false,
-        };
+        let mut seen = Seen::undecided(marked.fingerprint, second_of(marked.occurred_at));
+        seen.confirmed = self.ids.get(marked.id).is_some_and(|known| known.confirmed);
         if let Some((score, flagged, degraded, model)) = outcome {
             (seen.score, seen.flagged, seen.degraded, seen.decided) = (score, flagged, degraded, true);
             seen.model = self.number_of(model);
@@ -279,7 +317,7 @@ impl<S> Ledger<S> {
         self.ids.put(marked.id, &seen, horizon);
     }
 
-    fn number_of(&mut self, model: &Arc<ModelRef>) -> u8 {
+    pub(super) fn number_of(&mut self, model: &Arc<ModelRef>) -> u8 {
         let known = self.models.iter().position(|other| Arc::ptr_eq(other, model) || other == model);
         let number = known.unwrap_or_else(|| {
             if self.models.len() < MOST_MODELS {
@@ -290,6 +328,16 @@ impl<S> Ledger<S> {
             }
         });
         u8::try_from(number).unwrap_or(u8::MAX)
+    }
+
+    /// The number of the model that made `decision`, where the index knows it.
+    pub(super) fn known_model(&self, decision: &Decision, threshold: f32) -> Option<u8> {
+        let same = |model: &Arc<ModelRef>| {
+            (&model.name, &model.version, &model.sha256)
+                == (&decision.model, &decision.model_version, &decision.model_sha256)
+                && model.threshold.to_bits() == threshold.to_bits()
+        };
+        self.models.iter().position(same).and_then(|number| u8::try_from(number).ok())
     }
 
     /// The model with this number in the index.
@@ -336,7 +384,7 @@ impl<S> Ledger<S> {
             return;
         }
         let id = transaction.transaction_id.clone();
-        let open = Open { transaction: Arc::new(transaction), base, state: State::Undecided(None) };
+        let open = Open { transaction: Arc::new(transaction), base, first: None, state: State::Undecided(None) };
         self.open.insert(id.clone(), open);
         self.due.push_back(id);
     }

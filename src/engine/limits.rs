@@ -15,6 +15,17 @@ pub enum Durability {
     Queued,
 }
 
+/// Whose the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetUp {
+    /// The instance's own: it alone writes, and reads itself to rebuild.
+    #[default]
+    Embedded,
+    /// Shared by several instances: the first record of an id in it is the decision, and a reader that follows it
+    /// (see [`super::follow`]) says which that is.
+    Stack,
+}
+
 /// Which clock `too_far_ahead` compares with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

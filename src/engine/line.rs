@@ -195,7 +195,8 @@ pub(super) async fn judged<S: Scorer>(
     let judged = match (score, claim.observed().and_then(|observed| observed.active.chosen.as_ref())) {
         (Ok(score), Some(chosen)) => {
             let flagged = score >= chosen.reference.threshold;
-            let mut causes = claim.observed().map_or_else(Vec::new, |seen| causes_of(seen.marks, seen.incomplete));
+            let mut causes =
+                claim.observed().map_or_else(Vec::new, |seen| causes_of(seen.marks, core.lacks(seen.incomplete)));
             let wanted = (flagged || received.explain) && !core.limits.explain_wait.is_zero();
             let explained = if wanted {
                 let values = claim.observed().map_or(&[][..], |observed| &observed.values);
@@ -209,7 +210,8 @@ pub(super) async fn judged<S: Scorer>(
             let (columns, model, base) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference), claim.base);
             let values = claim.end().map(|observed| observed.values).unwrap_or_default();
             let features = Arc::new(Features { columns, values });
-            Judged::Full(Record { transaction, base, decision: Arc::new(decision), model, features })
+            let id = core.next_record();
+            Judged::Full(Record { id, transaction, base, decision: Arc::new(decision), model, features })
         }
         (score, chosen) => {
             let cause = score.err().unwrap_or(FallbackCause::NoModel);
@@ -224,15 +226,28 @@ pub(super) async fn judged<S: Scorer>(
     Ok(judged)
 }
 
-fn causes_of(marks: Marks, incomplete: bool) -> Vec<DegradedCause> {
+pub(super) fn causes_of(marks: Marks, lacks: Lacks) -> Vec<DegradedCause> {
     let all = [
-        (incomplete, DegradedCause::HistoryIncomplete),
+        (lacks.history, DegradedCause::HistoryIncomplete),
+        (lacks.recent, DegradedCause::ReaderBehind),
+        (lacks.partition, DegradedCause::MergeTimeout),
         (marks.stale_rate, DegradedCause::StaleRate),
         (marks.missing_rate, DegradedCause::MissingRate),
         (marks.approximate, DegradedCause::ApproximateWindow),
         (marks.new_customer, DegradedCause::NewCustomer),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, cause)| cause).collect()
+}
+
+/// What history may lack at a reading.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lacks {
+    /// Some of what the windows look back on.
+    pub(super) history: bool,
+    /// The newest events: the reader of the topics is behind.
+    pub(super) recent: bool,
+    /// Events of a partition that was not waited for.
+    pub(super) partition: bool,
 }
 
 fn circumstances<'a>(transaction_id: &'a str, received: &Received) -> Circumstances<'a> {
@@ -259,6 +274,9 @@ pub(super) async fn commit<S: Scorer>(
     match settled {
         Settled::First => Ok(Answer { decision, repeated: false }),
         Settled::Superseded => {
+            if let Some(first) = core.cache.get(&transaction.transaction_id) {
+                return Ok(Answer { decision: first, repeated: true });
+            }
             let wait = core.limits.store_wait;
             let found = timeout(wait, core.log.find(&transaction.transaction_id)).await;
             let stored = found.unwrap_or(Err(LogError::Late(wait))).map_err(of_log)?;

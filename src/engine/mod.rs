@@ -13,6 +13,7 @@ mod core;
 pub mod delivery;
 mod explain;
 mod fingerprint;
+pub mod follow;
 mod ids;
 mod labels;
 mod ledger;
@@ -22,7 +23,7 @@ pub mod ports;
 mod rebuild;
 mod recall;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ use self::core::{Core, of_log, unavailable};
 use self::explain::{Reasons, explain_later};
 use self::labels::Waiting;
 use self::ledger::Ledger;
-pub use self::limits::{Durability, Limits, TimeSource};
+pub use self::limits::{Durability, Limits, SetUp, TimeSource};
 pub use self::ports::event_label;
 use self::ports::{Entry, Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
@@ -150,6 +151,10 @@ pub struct EngineParts<S = Model> {
     pub reasons: ReasonRules,
     /// What an answer promises.
     pub durability: Durability,
+    /// Whose the log is.
+    pub set_up: SetUp,
+    /// A number that no other process has: it names the records made here.
+    pub instance: u64,
     /// Who counts.
     pub observer: Arc<dyn Observer>,
 }
@@ -174,11 +179,12 @@ impl<S: Scorer> Engine<S> {
     /// # Errors
     /// When the catalogue lacks a feature of the model.
     pub fn new(parts: EngineParts<S>) -> Result<Self, CatalogueError> {
-        let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, reasons, durability, observer } =
+        let EngineParts { clock, rates, catalogue, history, log, model, policy, limits, reasons, durability, .. } =
             parts;
+        let EngineParts { set_up, instance, observer, .. } = parts;
         let core = Core {
             active: ArcSwap::from_pointee(Active { policy, chosen: None }),
-            ledger: Mutex::new(empty_ledger(&catalogue, history, limits)),
+            ledger: Mutex::new(empty_ledger(&catalogue, history, limits, set_up)),
             cache: moka::sync::Cache::new(limits.cache),
             log,
             observer,
@@ -194,6 +200,10 @@ impl<S: Scorer> Engine<S> {
             flying: AtomicUsize::new(0),
             landed: Notify::new(),
             due: Arc::new(Notify::new()),
+            set_up,
+            instance,
+            made: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
         };
         let engine = Self { core: Arc::new(core), background: Arc::default(), history };
         if let Some(model) = model {
@@ -227,7 +237,7 @@ impl<S: Scorer> Engine<S> {
     pub async fn rebuild(&self) -> Result<Rebuilt, EngineError> {
         let (core, options) = (Arc::clone(&self.core), self.history);
         let reading = tokio::task::spawn_blocking(move || {
-            let mut ledger = empty_ledger(&core.catalogue, options, core.limits);
+            let mut ledger = empty_ledger(&core.catalogue, options, core.limits, core.set_up);
             let retention = core.catalogue.reach().saturating_add(options.lateness);
             let rebuilt = rebuild::rebuild(&core, &mut ledger, retention);
             ledger.incomplete = rebuilt.is_err();
@@ -235,12 +245,17 @@ impl<S: Scorer> Engine<S> {
             rebuilt
         });
         let rebuilt = reading.await.map_err(|error| EngineError::Internal(error.to_string()))?;
+        self.begin();
+        rebuilt.map_err(of_log)
+    }
+
+    /// Takes requests and starts the background queue.
+    fn begin(&self) {
         self.core.ready.store(true, Ordering::SeqCst);
         let task = background::start(&self.core);
         if let Some(earlier) = self.task().replace(task) {
             earlier.abort();
         }
-        rebuilt.map_err(of_log)
     }
 
     /// Decides one transaction: the earlier decision when its id is known. Cancel safety: when the future is dropped,
@@ -318,7 +333,7 @@ impl<S: Scorer> Engine<S> {
         }
         if !self.core.ready.load(Ordering::SeqCst) {
             reasons.push("the history is being rebuilt".to_owned());
-        } else if self.core.ledger().incomplete {
+        } else if self.core.set_up == SetUp::Embedded && self.core.ledger().incomplete {
             reasons.push("the history could not be rebuilt from the log".to_owned());
         }
         reasons.extend(self.core.log.health().err());
@@ -379,8 +394,8 @@ impl<S: Scorer> Engine<S> {
     }
 }
 
-fn empty_ledger<S>(catalogue: &Catalogue, options: HistoryOptions, limits: Limits) -> Ledger<S> {
+fn empty_ledger<S>(catalogue: &Catalogue, options: HistoryOptions, limits: Limits, set_up: SetUp) -> Ledger<S> {
     let waiting = Waiting::new(limits.max_waiting_labels, catalogue.reach().saturating_add(options.lateness));
     let history = History::new(catalogue, options);
-    Ledger::new(history, waiting, options.key, options.lateness, limits.max_open)
+    Ledger::new(history, waiting, options.key, options.lateness, (limits.max_open, set_up))
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
+use super::delivery::RecordId;
 use super::{Label, LabelOutcome};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
@@ -23,6 +24,8 @@ use crate::transaction::{RejectionCode, Transaction};
 /// A full decision with everything that a reader of the log needs.
 #[derive(Debug, Clone)]
 pub struct Record {
+    /// Which record.
+    pub id: RecordId,
     /// The payment.
     pub transaction: Arc<Transaction>,
     /// Its amount in the base currency.
@@ -84,6 +87,8 @@ pub enum Entry {
     Full(Record),
     /// A fallback: the transaction, without a decision yet, and the audit of what was answered.
     Fallback {
+        /// Which record.
+        id: RecordId,
         /// The payment.
         transaction: Arc<Transaction>,
         /// Its amount in the base currency.
@@ -257,6 +262,18 @@ pub trait Scorer: Send + Sync + Debug + 'static {
     /// The score of a row (values in the manifest's order), within `wait`.
     fn infer(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<f32, InferError>> + Send;
 
+    /// The scores of a matrix, row-major, one or more rows. Blocking, on the caller's thread, which serves no request.
+    ///
+    /// # Errors
+    /// When any row of it gets no score.
+    fn infer_rows(&self, rows: &[f32]) -> Result<Vec<f32>, InferError>;
+
+    /// What moved the margins of a matrix. Blocking likewise.
+    ///
+    /// # Errors
+    /// When any row of it cannot be explained.
+    fn explain_rows(&self, rows: &[f32]) -> Result<Vec<Explanation>, InferError>;
+
     /// What moved the margin of a row, within `wait`. It may take no thread that scores or answers.
     fn explain(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<Explanation, InferError>> + Send;
 
@@ -287,6 +304,14 @@ impl Scorer for Model {
 
     fn explain(&self, row: Vec<f32>, wait: Duration) -> impl Future<Output = Result<Explanation, InferError>> + Send {
         Self::explain(self, row, wait)
+    }
+
+    fn infer_rows(&self, rows: &[f32]) -> Result<Vec<f32>, InferError> {
+        self.infer_matrix(rows)
+    }
+
+    fn explain_rows(&self, rows: &[f32]) -> Result<Vec<Explanation>, InferError> {
+        self.explain_matrix(rows)
     }
 
     fn medians(&self) -> &[f32] {

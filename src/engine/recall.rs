@@ -15,7 +15,7 @@ use super::line::{before_commit, rejected};
 use super::ports::{Done, Entry, LogError, Scorer};
 use super::{EngineError, Received};
 use crate::decision::{Decision, DecisionKind, DegradedCause, ModelRef, Source};
-use crate::transaction::{Rejection, Transaction};
+use crate::transaction::Rejection;
 
 /// What was recalled of an arrival.
 pub(super) enum Recalled {
@@ -84,10 +84,7 @@ fn indexed<S>(core: &Core<S>, arrival: &Arrival, seen: Seen) -> Arc<Decision> {
 /// A later copy: may fill optional fields in the log and then in history; the decision stays.
 pub(super) fn repeat<S: Scorer>(core: &Arc<Core<S>>, arrival: &Arrival, decision: Arc<Decision>) -> Arc<Decision> {
     core.observer.repeated();
-    let Transaction { merchant_id, product_id, country, channel, card_id, device_id, extra, .. } =
-        &*arrival.transaction;
-    let ids = [merchant_id, product_id, country, card_id, device_id];
-    if channel.is_some() || !extra.is_empty() || ids.iter().any(|id| id.is_some()) {
+    if arrival.transaction.has_optional() {
         let filling = Arc::clone(core);
         let done: Done = Box::new(move |result| {
             if let Some(filled) = result.ok().and_then(|written| written.filled) {

@@ -8,6 +8,7 @@ use crate::base::money::{BaseAmount, Currency};
 use crate::decision::{
     Circumstances, Column, Decision, Explained, Explanation, FallbackCause, ModelRef, Reason, Source, fall_back, judge,
 };
+use crate::engine::delivery::RecordId;
 use crate::engine::ports::{Entry, Features, Log, LogError, Record, Replayed, Sink, Written};
 use crate::engine::{Durability, Label};
 use crate::features::EventLabel;
@@ -60,6 +61,7 @@ pub(super) fn record(id: &str, at: i64, score: f32) -> Record {
         explanation: Explanation { method: Method::TreeShap, baseline: -4.25, margin: -0.1, other: 0.7 },
     };
     Record {
+        id: RecordId { instance: 1, sequence: 1 },
         transaction: Arc::new(transaction(id, at)),
         base: BaseAmount { minor: 1_000, rate: RateQuality::Stale },
         decision: Arc::new(judge(circumstances(id), &model, score, Some(explained), &causes)),
@@ -71,6 +73,7 @@ pub(super) fn record(id: &str, at: i64, score: f32) -> Record {
 fn fallback(id: &str, at: i64) -> (Entry, Decision) {
     let decision = fall_back(circumstances(id), None, FallbackCause::Overload, true);
     let entry = Entry::Fallback {
+        id: RecordId { instance: 1, sequence: 2 },
         transaction: Arc::new(transaction(id, at)),
         base: BaseAmount { minor: 9, rate: RateQuality::Missing },
         decision: Arc::new(decision.clone()),

@@ -141,7 +141,7 @@ impl Held {
                 }
                 Written { first, ..Written::default() }
             }
-            Entry::Fallback { transaction, base, decision } => {
+            Entry::Fallback { transaction, base, decision, .. } => {
                 self.row(&transaction, base);
                 self.fallbacks.push((*decision).clone());
                 Written { first: true, ..Written::default() }

@@ -25,6 +25,34 @@ impl Transaction {
         }
     }
 
+    /// Whether any optional identifier is there.
+    #[must_use]
+    pub fn has_optional(&self) -> bool {
+        let ids = [&self.merchant_id, &self.product_id, &self.country, &self.card_id, &self.device_id];
+        self.channel.is_some() || !self.extra.is_empty() || ids.into_iter().any(Option::is_some)
+    }
+
+    /// The required fields alone.
+    #[must_use]
+    pub fn required(&self) -> Self {
+        Self {
+            transaction_id: self.transaction_id.clone(),
+            occurred_at: self.occurred_at,
+            customer_id: self.customer_id.clone(),
+            terminal_id: self.terminal_id.clone(),
+            amount_minor: self.amount_minor,
+            currency: self.currency,
+            merchant_id: None,
+            product_id: None,
+            country: None,
+            channel: None,
+            card_id: None,
+            device_id: None,
+            is_fraud: None,
+            extra: Vec::new(),
+        }
+    }
+
     /// A keyed hash of the required fields besides the id: the same id with another fingerprint is a conflict.
     ///
     /// Encoded before hashing: `occurred_at`, `amount_minor`, `currency` at fixed widths, then `customer_id` and

@@ -50,6 +50,12 @@ impl Method {
             Self::PermutationShapley => "permutation_shapley",
         }
     }
+
+    /// The method of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::TreeShap, Self::LinearShap, Self::PermutationShapley].into_iter().find(|method| method.as_str() == name)
+    }
 }
 
 /// Contributions of a row's values. All in log-odds; baseline + Σ contributions = margin, to 1e-5 of the larger of 1 and

@@ -19,17 +19,6 @@ pub(super) const TRANSACTION: &str = "transaction_id, occurred_at, customer_id, 
 pub(super) const DECISION: &str = "revision, score, flagged, degraded, models.name, models.version, models.sha256, \
     models.threshold, source, scored_at, took_micros, reasons, explanation";
 
-const SOURCES: [(Source, &str); 4] = [
-    (Source::Predict, "predict"),
-    (Source::Batch, "batch"),
-    (Source::File, "file"),
-    (Source::Background, "background"),
-];
-
-pub(super) fn source_text(source: Source) -> &'static str {
-    SOURCES.iter().find(|(known, _)| *known == source).map_or("background", |(_, text)| text)
-}
-
 /// A currency in column `index`.
 pub(super) fn currency_of(index: usize, code: &str) -> rusqlite::Result<Currency> {
     Currency::parse(code).ok_or_else(|| unreadable(index, format!("{code:?} is no currency")))
@@ -72,7 +61,7 @@ pub(super) fn transaction_of(row: &Row<'_>) -> rusqlite::Result<(Transaction, Ba
 pub(super) fn decision_of(row: &Row<'_>) -> rusqlite::Result<Option<Decision>> {
     let Some(revision) = row.get(15)? else { return Ok(None) };
     let source: String = row.get(23)?;
-    let source = SOURCES.iter().find(|(_, text)| *text == source).map(|(known, _)| *known);
+    let source = Source::parse(&source);
     let reasons: String = row.get(26)?;
     let explanation = row.get_ref(27)?.as_str_or_null()?.map(serde_json::from_str).transpose();
     Ok(Some(Decision {

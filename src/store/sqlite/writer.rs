@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavio
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::rows::{TRANSACTION, source_text, transaction_of};
+use super::rows::{TRANSACTION, transaction_of};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
@@ -203,7 +203,7 @@ fn is_of_the_entry(error: &rusqlite::Error) -> bool {
 fn put(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, entry: &Entry) -> rusqlite::Result<Written> {
     let first = match entry {
         Entry::Full(record) => put_full(connection, models, record)?,
-        Entry::Fallback { transaction, base, decision } => put_fallback(connection, transaction, *base, decision)?,
+        Entry::Fallback { transaction, base, decision, .. } => put_fallback(connection, transaction, *base, decision)?,
         Entry::Fill(copy) => return put_fill(connection, copy),
         Entry::Label(label) => return put_label(connection, label),
         Entry::Activated { model, at } => put_activation(connection, models, model, *at)?,
@@ -222,7 +222,7 @@ fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: 
             model_version = excluded.model_version, source = excluded.source, scored_at = excluded.scored_at,
             took_micros = excluded.took_micros, reasons = excluded.reasons, explanation = excluded.explanation
         WHERE revision IS NULL";
-    let Record { transaction, base, decision, model, features } = record;
+    let Record { transaction, base, decision, model, features, .. } = record;
     let model_id = number_of(connection, models, model)?;
     let changed = connection.prepare_cached(SQL)?.execute(params![
         transaction.transaction_id.as_str(),
@@ -246,7 +246,7 @@ fn put_full(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, record: 
         decision.degraded,
         model_id,
         decision.model_version,
-        source_text(decision.source),
+        decision.source.as_str(),
         decision.scored_at.0,
         i64::try_from(decision.took_micros).unwrap_or(i64::MAX),
         json(&decision.reasons)?,

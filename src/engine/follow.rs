@@ -1,0 +1,544 @@
+//! The line behind the topics: what their reader brings in merged order moves history, settles races and is scored.
+//!
+//! ```text
+//! merged ─▶ labels and first records into history and index ─▶ transactions: observe ▸ encode ▸ infer ▸ judge ▸ commit
+//! ```
+//!
+//! In: batches of what was merged. Out: every transaction that is to be scored ends, later and on any thread, in one call
+//! of [`Settlement`]. Blocking; one thread follows.
+//!
+//! Invariants: of an id the first full record that was followed is the decision, whatever was answered before it; a copy
+//! moves no window twice; what has no score or no acknowledgement yet is given back to come again, and nothing of it is
+//! lost. The stream's time is what was followed here and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use compact_str::CompactString;
+use tokio::runtime::Handle;
+
+use super::active::{Active, Chosen};
+use super::core::{Claim, Core, Settled};
+use super::delivery::{Published, RecordId};
+use super::explain::single;
+use super::fingerprint::{fingerprint_of, id_of};
+use super::ids::{Seen, second_of};
+use super::ledger::{Found, Ledger, Marked, Observed, State};
+use super::line::{Lacks, causes_of};
+use super::ports::{Features, Record, Scorer, Step};
+use super::{Engine, Label};
+use crate::base::clock::Millis;
+use crate::base::money::BaseAmount;
+use crate::decision::{Circumstances, Decision, DecisionKind, DegradedCause, Explained, ModelRef, Source, judge};
+use crate::features::{Event, EventLabel, Marks};
+use crate::transaction::{Rejection, RejectionCode, Transaction};
+
+/// Flagged rows of one batch that are explained; more go without reasons of features.
+const MOST_EXPLAINED: usize = 32;
+
+/// Where a transaction stands in its topic, and in which ownership it was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// The ownership: what is settled after it is over changes nothing.
+    pub epoch: u64,
+}
+
+/// What the reader of the topics brings.
+#[derive(Debug, Clone)]
+pub enum Followed {
+    /// A verdict with the entities it counts for.
+    Label(EventLabel),
+    /// A verdict on a transaction that whoever sent it did not know: it waits for it.
+    LooseLabel(Label),
+    /// A record of the log of decisions.
+    Decision(FollowedDecision),
+    /// A transaction.
+    Transaction(FollowedTransaction),
+}
+
+/// A record of the log of decisions.
+#[derive(Debug, Clone)]
+pub struct FollowedDecision {
+    /// Which record.
+    pub record: RecordId,
+    /// Full or fallback.
+    pub kind: DecisionKind,
+    /// `None` in a fallback.
+    pub revision: Option<u32>,
+    /// The transaction.
+    pub transaction_id: CompactString,
+    /// All of it; `None` when this process made it.
+    pub published: Option<Box<Published>>,
+}
+
+/// A transaction of the topic.
+#[derive(Debug, Clone)]
+pub struct FollowedTransaction {
+    /// The payment.
+    pub transaction: Arc<Transaction>,
+    /// Where it stands, when this instance is to score it.
+    pub place: Option<Place>,
+    /// Whether history has passed it before: it is read again for its decision alone.
+    pub again: bool,
+    /// Whether a partition was not waited for before it.
+    pub late: bool,
+}
+
+/// Told how transactions with a [`Place`] end: one call each. Brief, on any thread.
+pub trait Settlement: Send + Sync + 'static {
+    /// It has its decision, acknowledged or followed.
+    fn decided(&self, place: Place);
+    /// It is refused.
+    fn refused(&self, place: Place, rejection: Rejection);
+    /// It has no decision yet: bring it again after a pause.
+    fn again(&self, place: Place, transaction: Arc<Transaction>);
+}
+
+/// Follows the topics for an engine.
+#[derive(Debug)]
+pub struct Follower<S, T> {
+    core: Arc<Core<S>>,
+    settlement: Arc<T>,
+    /// Where questions to the store are waited for.
+    runtime: Handle,
+}
+
+impl<S: Scorer> Engine<S> {
+    /// Whoever follows the topics for this engine; `settlement` is told the ends.
+    pub fn follower<T: Settlement>(&self, settlement: Arc<T>, runtime: Handle) -> Follower<S, T> {
+        Follower { core: Arc::clone(&self.core), settlement, runtime }
+    }
+
+    /// Takes requests and starts the background queue: history is followed, not rebuilt from the log.
+    pub fn open(&self) {
+        self.begin();
+    }
+
+    /// Says whether the reader of the topics is behind: decisions of meanwhile say so.
+    pub fn set_behind(&self, behind: bool) {
+        self.core.behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Says that the topics do not reach as far back as the windows do: decisions say so until the stream's time has
+    /// reached `complete_at`.
+    pub fn set_incomplete(&self, complete_at: Option<Millis>) {
+        let mut ledger = self.core.ledger();
+        (ledger.incomplete, ledger.complete_at) = (true, complete_at);
+    }
+
+    /// The stream's time.
+    #[must_use]
+    pub fn stream_time(&self) -> Option<Millis> {
+        self.core.ledger().newest
+    }
+}
+
+/// A transaction that is scored in this batch.
+struct Scored<S> {
+    claim: Claim<S>,
+    place: Place,
+    late: bool,
+}
+
+/// One that is opened, with what was read of it before, if anything.
+struct Opened<S> {
+    transaction: Arc<Transaction>,
+    base: BaseAmount,
+    place: Place,
+    late: bool,
+    observed: Option<Observed<S>>,
+}
+
+/// A transaction of the batch with what needs no lock.
+struct Met {
+    followed: FollowedTransaction,
+    base: BaseAmount,
+    marked: Marked,
+}
+
+impl<S: Scorer, T: Settlement> Follower<S, T> {
+    /// Takes a batch. `now` is the wall clock.
+    pub fn follow(&self, batch: Vec<Followed>, now: Millis) {
+        let (core, at) = (&self.core, Instant::now());
+        let mut transactions = Vec::with_capacity(batch.len());
+        let mut facts = Vec::with_capacity(batch.len());
+        for followed in batch {
+            match followed {
+                Followed::Transaction(followed) => transactions.push(self.met(followed)),
+                fact => facts.push(fact),
+            }
+        }
+        let active = core.active.load_full();
+        let (mut opened, mut unknown) = (Vec::new(), Vec::new());
+        let scored = {
+            let mut ledger = core.ledger();
+            for fact in facts {
+                self.learn(&mut ledger, fact);
+            }
+            for met in transactions {
+                self.meet(&mut ledger, met, &active, &mut opened, &mut unknown);
+            }
+            if let Some(newest) = ledger.newest {
+                let given_up = ledger.waiting.give_up(newest);
+                if given_up > 0 {
+                    core.observer.unmatched(given_up);
+                }
+            }
+            self.read(&mut ledger, opened, &active)
+        };
+        core.observer.step(Step::Observe, at.elapsed());
+        for met in unknown {
+            self.ask(met);
+        }
+        if !scored.is_empty() {
+            self.decide(&active, scored, now, at);
+        }
+    }
+
+    fn met(&self, followed: FollowedTransaction) -> Met {
+        let transaction = &followed.transaction;
+        let base = self.core.rates.to_base(transaction.amount_minor, transaction.currency, transaction.occurred_at);
+        let marked = Marked::new(transaction, self.core.key);
+        Met { followed, base, marked }
+    }
+
+    /// Labels and records.
+    fn learn(&self, ledger: &mut Ledger<S>, fact: Followed) {
+        match fact {
+            Followed::Label(label) => ledger.history.label(&label),
+            Followed::LooseLabel(label) => {
+                if !ledger.waiting.put(label) {
+                    self.core.observer.unmatched(1);
+                }
+            }
+            Followed::Decision(followed) => self.confirm(ledger, followed),
+            Followed::Transaction(_) => {}
+        }
+    }
+
+    /// A record of the log: the first full one of an id is its decision.
+    fn confirm(&self, ledger: &mut Ledger<S>, followed: FollowedDecision) {
+        let FollowedDecision { record, kind, revision, transaction_id, published } = followed;
+        if kind == DecisionKind::Fallback {
+            return;
+        }
+        let cache = &self.core.cache;
+        if revision != Some(0) {
+            if let Some(published) = published.filter(|_| cache.contains_key(&transaction_id)) {
+                cache.insert(transaction_id, published.decision);
+            }
+            return;
+        }
+        let id = id_of(self.core.key, &transaction_id);
+        let known = ledger.ids.get(id);
+        if known.is_some_and(|seen| seen.confirmed) {
+            if record.instance == self.core.instance {
+                // What this process answered came second.
+                self.core.observer.superseded();
+            }
+            return;
+        }
+        let open = ledger.open.get_mut(&transaction_id);
+        let wanted = open.is_some() || cache.contains_key(&transaction_id);
+        if let Some(open) = open {
+            open.first = Some(record);
+        }
+        let Some(published) = published else {
+            if let Some(seen) = known {
+                ledger.put(id, Seen { confirmed: true, ..seen });
+            }
+            return;
+        };
+        let transaction = &published.transaction;
+        let beyond = transaction.occurred_at < ledger.horizon();
+        match known {
+            None if beyond => return,
+            None => {
+                ledger.newest = ledger.newest.max(Some(transaction.occurred_at));
+                ledger.insert(transaction, published.base);
+            }
+            Some(_) => ledger.fill(transaction, published.base),
+        }
+        let decision = &published.decision;
+        let model = ledger.model_of(decision);
+        let seen = Seen {
+            score: decision.score.unwrap_or_default(),
+            model,
+            decided: true,
+            flagged: decision.flagged,
+            degraded: decision.degraded,
+            confirmed: true,
+            ..Seen::undecided(fingerprint_of(self.core.key, transaction), second_of(transaction.occurred_at))
+        };
+        ledger.put(id, seen);
+        if wanted {
+            let mut decision = (*published.decision).clone();
+            self.core.reasons.redact(&mut decision);
+            cache.insert(transaction_id, Arc::new(decision));
+        }
+    }
+
+    fn meet(
+        &self,
+        ledger: &mut Ledger<S>,
+        met: Met,
+        active: &Arc<Active<S>>,
+        opened: &mut Vec<Opened<S>>,
+        unknown: &mut Vec<Met>,
+    ) {
+        let Met { followed, base, marked } = &met;
+        let FollowedTransaction { transaction, place, again, late } = followed;
+        let settle = |rejection| {
+            if let Some(place) = place {
+                self.settlement.refused(*place, rejection);
+            }
+        };
+        let seen = ledger.ids.get(marked.id);
+        let first = if let Some(open) = ledger.open.get(&transaction.transaction_id) {
+            Some(fingerprint_of(self.core.key, &open.transaction))
+        } else {
+            seen.map(|seen| seen.fingerprint)
+        };
+        match first {
+            Some(first) if first != marked.fingerprint => return settle(Rejection::conflict(transaction)),
+            Some(_) if !again => ledger.fill(transaction, *base),
+            Some(_) => {}
+            None if transaction.occurred_at < ledger.horizon() && !again => {
+                if place.is_some() {
+                    unknown.push(met);
+                }
+                return;
+            }
+            None => {
+                ledger.newest = ledger.newest.max(Some(transaction.occurred_at));
+                ledger.insert(transaction, *base);
+                ledger.remember(*marked, None);
+            }
+        }
+        let Some(place) = *place else { return };
+        if seen.is_some_and(|seen| seen.decided) {
+            return self.settlement.decided(place);
+        }
+        let ready = match ledger.open.get(&transaction.transaction_id).map(|open| &open.state) {
+            Some(State::Deciding(_)) => None,
+            Some(_) => match ledger.join(&transaction.transaction_id, active) {
+                Found::Undecided(_, observed) => Some(Some(observed)),
+                Found::Uncommitted(record) => return self.commit(record, place),
+                _ => None,
+            },
+            None if ledger.has_room() => {
+                ledger.open(transaction, *base);
+                Some(None)
+            }
+            None => None,
+        };
+        match ready {
+            Some(observed) => {
+                let transaction = Arc::clone(transaction);
+                opened.push(Opened { transaction, base: *base, place, late: *late, observed });
+            }
+            None => self.settlement.again(place, Arc::clone(transaction)),
+        }
+    }
+
+    /// Reads the features of what was opened, together.
+    fn read(&self, ledger: &mut Ledger<S>, opened: Vec<Opened<S>>, active: &Arc<Active<S>>) -> Vec<Scored<S>> {
+        let events: Vec<_> = opened
+            .iter()
+            .filter(|one| one.observed.is_none())
+            .map(|one| Event { transaction: &*one.transaction, base: one.base })
+            .collect();
+        let mut read = ledger.read_all(&events, active).into_iter();
+        let scored = opened.into_iter().filter_map(|one| {
+            let observed = one.observed.or_else(|| read.next())?;
+            let claim = Claim::new(&self.core, one.transaction, one.base, observed);
+            Some(Scored { claim, place: one.place, late: one.late })
+        });
+        scored.collect()
+    }
+
+    /// Asks the store about a transaction that is older than the index.
+    fn ask(&self, met: Met) {
+        let Met { followed: FollowedTransaction { transaction, place: Some(place), .. }, marked, .. } = met else {
+            return;
+        };
+        let wait = self.core.limits.store_wait;
+        let find = async { tokio::time::timeout(wait, self.core.log.find(&transaction.transaction_id)).await };
+        match self.runtime.block_on(find) {
+            Ok(Ok(Some(stored))) if fingerprint_of(self.core.key, &stored.transaction) != marked.fingerprint => {
+                self.settlement.refused(place, Rejection::conflict(&transaction));
+            }
+            Ok(Ok(Some(_))) => self.settlement.decided(place),
+            Ok(Ok(None)) => {
+                let (time, lateness) = {
+                    let ledger = self.core.ledger();
+                    (ledger.newest.unwrap_or_default(), ledger.lateness)
+                };
+                self.core.observer.rejected(RejectionCode::TooOld);
+                self.settlement.refused(place, Rejection::too_old(transaction.occurred_at, time, lateness));
+            }
+            Ok(Err(_)) | Err(_) => self.settlement.again(place, transaction),
+        }
+    }
+
+    /// encode → infer → judge → commit, in one batch.
+    fn decide(&self, active: &Arc<Active<S>>, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
+        let give_back = |scored: Vec<Scored<S>>| {
+            for Scored { claim, place, .. } in scored {
+                let transaction = Arc::clone(&claim.transaction);
+                drop(claim);
+                self.settlement.again(place, transaction);
+            }
+        };
+        let Some(chosen) = &active.chosen else { return give_back(scored) };
+        let begun = Instant::now();
+        let rows: Vec<f32> =
+            scored.iter().filter_map(|one| one.claim.observed()).flat_map(|seen| single(&seen.values)).collect();
+        self.core.observer.step(Step::Encode, begun.elapsed());
+        let begun = Instant::now();
+        let scores = chosen.model.infer_rows(&rows);
+        self.core.observer.step(Step::Infer, begun.elapsed());
+        let scores = match scores {
+            Ok(scores) if scores.len() == scored.len() => scores,
+            Ok(_) => return give_back(scored),
+            Err(error) => {
+                tracing::warn!(model = chosen.reference.version, %error, "a batch of the stream got no scores; it is tried again");
+                return give_back(scored);
+            }
+        };
+        let begun = Instant::now();
+        let mut explained = self.explain(chosen, &scored, &scores, &rows);
+        let judged: Vec<_> = scored
+            .into_iter()
+            .zip(scores)
+            .enumerate()
+            .map(|(index, (one, score))| self.judge(chosen, one, score, explained.take(index), (now, at)))
+            .collect();
+        self.core.observer.step(Step::Judge, begun.elapsed());
+        for (record, place) in judged {
+            self.commit(record, place);
+        }
+    }
+
+    /// What moved the flagged scores of a batch, as many as there is time for.
+    fn explain(&self, chosen: &Chosen<S>, scored: &[Scored<S>], scores: &[f32], rows: &[f32]) -> Explanations {
+        let mut explained = Explanations(Vec::new());
+        if self.core.limits.explain_wait.is_zero() {
+            return explained;
+        }
+        let width = chosen.plan.width().max(1);
+        let flagged = scores.iter().enumerate().filter(|(_, score)| **score >= chosen.reference.threshold);
+        for (place, (index, _)) in flagged.enumerate() {
+            let values = scored.get(index).and_then(|one| one.claim.observed()).map(|seen| &*seen.values);
+            let row = rows.get(index * width..(index + 1) * width).unwrap_or_default();
+            let told = if place < MOST_EXPLAINED { chosen.model.explain_rows(row).ok() } else { None };
+            let told = told.and_then(|mut told| told.pop()).filter(|told| told.margin.is_finite());
+            let told = told.zip(values).map(|(told, values)| self.core.reasons.tell(&chosen.columns, values, &told));
+            explained.0.push((index, told.ok_or(DegradedCause::ReasonsUnavailable)));
+        }
+        explained
+    }
+
+    fn judge(
+        &self,
+        chosen: &Chosen<S>,
+        one: Scored<S>,
+        score: f32,
+        explained: Option<Result<Explained, DegradedCause>>,
+        (now, at): (Millis, Instant),
+    ) -> (Record, Place) {
+        let Scored { claim, place, late } = one;
+        let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
+        let Observed { values, marks, incomplete, .. } = claim.end().unwrap_or_else(|| Observed {
+            active: self.core.active.load_full(),
+            values: Vec::new(),
+            marks: Marks::default(),
+            incomplete: false,
+        });
+        // Whoever follows is never behind itself.
+        let mut causes = causes_of(marks, Lacks { history: incomplete, recent: false, partition: late });
+        let explained = explained.and_then(|told| told.map_err(|cause| causes.push(cause)).ok());
+        let took = at.elapsed();
+        let circumstances = Circumstances {
+            transaction_id: &transaction.transaction_id,
+            source: Source::Stream,
+            scored_at: Millis(now.0.saturating_add(i64::try_from(took.as_millis()).unwrap_or(0))),
+            took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        let decision = Arc::new(judge(circumstances, &chosen.reference, score, explained, &causes));
+        let (columns, model) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference));
+        let features = Arc::new(Features { columns, values });
+        (Record { id: self.core.next_record(), transaction, base, decision, model, features }, place)
+    }
+
+    fn commit(&self, record: Record, place: Place) {
+        let (settlement, transaction) = (Arc::clone(&self.settlement), Arc::clone(&record.transaction));
+        self.core.record_then(record, move |fate| match fate {
+            Ok(Settled::First | Settled::Superseded) => settlement.decided(place),
+            Err(error) => {
+                tracing::debug!(%error, "a decision of the stream was not acknowledged; it is sent again");
+                settlement.again(place, transaction);
+            }
+        });
+    }
+}
+
+/// Reasons by the row's place in its batch, ascending.
+struct Explanations(Vec<(usize, Result<Explained, DegradedCause>)>);
+
+impl Explanations {
+    fn take(&mut self, index: usize) -> Option<Result<Explained, DegradedCause>> {
+        if self.0.first().is_some_and(|(first, _)| *first == index) { Some(self.0.remove(0).1) } else { None }
+    }
+}
+
+impl<S> Ledger<S> {
+    /// Inserts a transaction that is new; labels that waited for it count from now on.
+    fn insert(&mut self, transaction: &Transaction, base: BaseAmount) {
+        self.history.insert(&Event { transaction, base });
+        self.apply_waiting(transaction, base);
+    }
+
+    /// Lets a copy of a transaction that is in history count for the optional entities it names. That the same event is
+    /// inserted twice changes nothing.
+    fn fill(&mut self, transaction: &Transaction, base: BaseAmount) {
+        if !transaction.has_optional() {
+            return;
+        }
+        self.history.complete(&Event { transaction, base }, &transaction.required());
+    }
+
+    fn put(&mut self, id: u128, seen: Seen) {
+        let horizon = self.horizon();
+        self.ids.put(id, &seen, horizon);
+    }
+
+    /// What the active model's plan reads as of each event.
+    fn read_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
+        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
+        if let Some(chosen) = &active.chosen {
+            self.history.read(events, &chosen.plan, &mut self.rows);
+        }
+        (0..events.len()).map(|index| self.taken(index, active)).collect()
+    }
+
+    /// The number in the index of the model that made a decision.
+    fn model_of(&mut self, decision: &Decision) -> u8 {
+        let threshold = decision.threshold.unwrap_or_default();
+        if let Some(number) = self.known_model(decision, threshold) {
+            return number;
+        }
+        let model = ModelRef {
+            name: decision.model.clone(),
+            version: decision.model_version.clone(),
+            sha256: decision.model_sha256.clone(),
+            threshold,
+        };
+        self.number_of(&Arc::new(model))
+    }
+}

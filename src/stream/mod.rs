@@ -1,0 +1,4 @@
+//! The stream.
+
+pub mod record;
+mod wire;
