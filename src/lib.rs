@@ -9,7 +9,7 @@
 //!
 //! Modules stand in the order of the line and import only what stands above them in this list
 //! (`tests/architecture.rs` reads the `use` lines): `base`, `ops`, `transaction`, `features`, `model`,
-//! `decision`, `evaluation`, `engine`, `store`, `api`, and last the wiring: `config`, `app`, `cli`.
+//! `decision`, `evaluation`, `engine`, `store`, `stream`, `api`, and last the wiring: `config`, `app`, `cli`.
 
 pub mod api;
 pub mod app;
