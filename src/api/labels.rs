@@ -3,11 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::Api;
 use super::batch::{Answers, Batch};
 use super::body::{self, BodyLimits};
@@ -17,16 +12,9 @@ use super::problem::Problem;
 use crate::base::clock::Millis;
 use crate::engine::{Label, LabelOutcome};
 use crate::ops::metrics::ProblemCode;
-
-/// The last moment of the year 9999, UTC.
-const LAST: i64 = 253_402_300_799_999;
-/// The most characters of a transaction's id.
-const MAX_ID: usize = 64;
-/// The most characters of a source.
-const MAX_SOURCE: usize = 32;
-
-/// What a label is.
-const OBJECT: &str = "must be a JSON object with transaction_id, is_fraud, labelled_at and source";
+use crate::transaction::{Rejection, RejectionCode};
+use axum::extract::{Request, State};
+use axum::response::Response;
 
 /// Takes labels.
 pub(super) async fn labels(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
@@ -65,96 +53,23 @@ async fn take(api: &Api, bytes: &[u8], latest: Option<Millis>) -> Result<Vec<u8>
     Ok(format!("{{\"transaction_id\":\"{transaction_id}\",\"outcome\":\"{outcome}\"}}").into_bytes())
 }
 
-/// A label as it is written; unknown fields are ignored.
-#[derive(Deserialize)]
-struct Written {
-    #[serde(default)]
-    transaction_id: Option<Value>,
-    #[serde(default)]
-    is_fraud: Option<Value>,
-    #[serde(default)]
-    labelled_at: Option<Value>,
-    #[serde(default)]
-    source: Option<Value>,
-}
-
 /// Reads and validates one label; `latest` bounds `labelled_at`.
 fn read(bytes: &[u8], latest: Option<Millis>) -> Result<Label, Problem> {
-    let written: Written = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-    // Why: serde also takes a struct's fields from an array, by their places.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(Problem::new(ProblemCode::WrongType, OBJECT));
-    }
-    let transaction_id = text("transaction_id", written.transaction_id)?;
-    if !(1..=MAX_ID).contains(&transaction_id.len()) {
-        let rule = format!("must be 1 to {MAX_ID} characters");
-        return Err(Problem::new(ProblemCode::IdLength, rule).about("transaction_id", None));
-    }
-    if !is_word(&transaction_id, b"._:-") {
-        let rule = "must be of letters, digits, '.', '_', ':' and '-'";
-        return Err(Problem::new(ProblemCode::IdCharacter, rule).about("transaction_id", Some(&transaction_id)));
-    }
-    let is_fraud = match written.is_fraud {
-        Some(Value::Bool(verdict)) => verdict,
-        other => return Err(wrong("is_fraud", other, "must be true or false")),
-    };
-    let source = text("source", written.source)?;
-    if !(1..=MAX_SOURCE).contains(&source.len()) || !is_word(&source, b"_-") {
-        let rule = format!("must be 1 to {MAX_SOURCE} letters, digits, '_' or '-': chargeback, review, customer");
-        return Err(Problem::new(ProblemCode::BadLabel, rule).about("source", Some(&source)));
-    }
-    let labelled_at = moment(written.labelled_at)?;
-    if latest.is_some_and(|latest| labelled_at > latest) {
+    let label = Label::read(bytes).map_err(problem_of)?;
+    if latest.is_some_and(|latest| label.labelled_at > latest) {
         let rule = "must not be further ahead of the clock than history.max_ahead; check the sender's clock";
-        return Err(Problem::new(ProblemCode::TooFarAhead, rule).about("labelled_at", Some(&labelled_at.to_rfc3339())));
+        let shown = label.labelled_at.to_rfc3339();
+        return Err(Problem::new(ProblemCode::TooFarAhead, rule).about("labelled_at", Some(&shown)));
     }
-    Ok(Label { transaction_id, is_fraud, labelled_at, source })
+    Ok(label)
 }
 
-fn unreadable(error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let code = if text.starts_with("duplicate field") {
-        ProblemCode::DuplicateKey
-    } else if text.starts_with("recursion limit") {
-        ProblemCode::NestedTooDeep
-    } else if error.is_data() {
-        ProblemCode::WrongType
-    } else {
-        ProblemCode::NotJson
-    };
-    Problem::new(code, format!("{OBJECT}: {text}"))
-}
-
-fn text(field: &str, value: Option<Value>) -> Result<String, Problem> {
-    match value {
-        Some(Value::String(text)) => Ok(text),
-        other => Err(wrong(field, other, "must be a string")),
+/// A source that is no word has a code of its own over HTTP.
+fn problem_of(rejection: Rejection) -> Problem {
+    if rejection.field == "source" && rejection.code == RejectionCode::WrongType {
+        return Problem::new(ProblemCode::BadLabel, rejection.rule).about("source", rejection.value.as_deref());
     }
-}
-
-fn moment(value: Option<Value>) -> Result<Millis, Problem> {
-    let rule = "must be RFC 3339, or whole milliseconds since 1970 up to the year 9999";
-    let parsed = match &value {
-        Some(Value::String(text)) => Millis::parse_rfc3339(text),
-        Some(Value::Number(number)) => number.as_i64().map(Millis),
-        other => return Err(wrong("labelled_at", other.clone(), rule)),
-    };
-    parsed.filter(|moment| (0..=LAST).contains(&moment.0)).ok_or_else(|| {
-        let shown = value.as_ref().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        Problem::new(ProblemCode::TimeFormat, rule).about("labelled_at", shown.as_deref())
-    })
-}
-
-/// Absent, or of another type.
-fn wrong(field: &str, value: Option<Value>, rule: &'static str) -> Problem {
-    match value {
-        None | Some(Value::Null) => Problem::new(ProblemCode::MissingField, rule).about(field, None),
-        Some(other) => Problem::new(ProblemCode::WrongType, rule).about(field, Some(&other.to_string())),
-    }
-}
-
-fn is_word(text: &str, also: &[u8]) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
+    rejection.into()
 }
 
 #[cfg(test)]

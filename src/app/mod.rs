@@ -184,6 +184,7 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             max_waiting_labels: config.history.max_waiting_labels,
             store_wait: config.store.wait,
             explain_wait: config.model.explain_wait,
+            unrecorded: None,
         },
         reasons: ReasonRules {
             most: config.model.reasons,

@@ -215,6 +215,33 @@ impl<S> Core<S> {
         receiver
     }
 
+    /// Commits a full decision and gives it out meanwhile. It stays open until it is acknowledged: offsets wait for that.
+    fn record_and_go(self: &Arc<Self>, record: Record) -> oneshot::Receiver<Result<Settled, LogError>>
+    where
+        S: Send + Sync + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.give_out(&record.transaction.transaction_id, &record.decision);
+        let cell = Arc::new(Mutex::new(Some(sender)));
+        let theirs = Arc::clone(&cell);
+        self.record_then(record, move |fate| {
+            if let (Err(error), Some(sender)) = (fate, take(&theirs)) {
+                drop(sender.send(Err(error)));
+            }
+        });
+        // Where the log did not even take it, the error is there already.
+        if let Some(sender) = take(&cell) {
+            drop(sender.send(Ok(Settled::First)));
+        }
+        receiver
+    }
+
+    /// Answers whoever asks for an open transaction with a decision that is not acknowledged yet.
+    pub(super) fn give_out(&self, transaction_id: &CompactString, decision: &Arc<Decision>) {
+        let waiters = self.ledger().give_out(transaction_id, decision);
+        waiters.into_iter().for_each(|waiter| drop(waiter.send(Arc::clone(decision))));
+    }
+
     /// Commits a full decision without a waiter: `settled` is told its fate, on the log's thread.
     pub(super) fn record_then(
         self: &Arc<Self>,
@@ -244,6 +271,9 @@ impl<S> Core<S> {
     where
         S: Send + Sync + 'static,
     {
+        if self.set_up == SetUp::Stack && self.durability == Durability::Queued {
+            return self.record_and_go(record);
+        }
         self.append(Entry::Full(record.clone()), move |core, result| core.settle(record, result))
     }
 

@@ -38,6 +38,8 @@ impl fmt::Display for RecordId {
 pub struct Published {
     /// Which record.
     pub record: RecordId,
+    /// When the mouth, or the log of transactions, took the transaction: wall time.
+    pub received_at: Millis,
     /// The payment.
     pub transaction: Arc<Transaction>,
     /// Its amount in the base currency.

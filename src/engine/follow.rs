@@ -32,7 +32,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Circumstances, Decision, DecisionKind, DegradedCause, Explained, ModelRef, Source, judge};
 use crate::features::{Event, EventLabel, Marks};
-use crate::transaction::{Rejection, RejectionCode, Transaction};
+use crate::transaction::{Rejection, Transaction};
 
 /// Flagged rows of one batch that are explained; more go without reasons of features.
 const MOST_EXPLAINED: usize = 32;
@@ -46,6 +46,17 @@ pub struct Place {
     pub offset: i64,
     /// The ownership: what is settled after it is over changes nothing.
     pub epoch: u64,
+}
+
+/// A message as its sender wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Original {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+    /// Its headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What the reader of the topics brings.
@@ -81,8 +92,10 @@ pub struct FollowedDecision {
 pub struct FollowedTransaction {
     /// The payment.
     pub transaction: Arc<Transaction>,
-    /// Where it stands, when this instance is to score it.
-    pub place: Option<Place>,
+    /// Where it stands, and as what it came, when this instance is to score it.
+    pub place: Option<(Place, Arc<Original>)>,
+    /// When Kafka took it, wall time.
+    pub taken_at: Millis,
     /// Whether history has passed it before: it is read again for its decision alone.
     pub again: bool,
     /// Whether a partition was not waited for before it.
@@ -94,9 +107,9 @@ pub trait Settlement: Send + Sync + 'static {
     /// It has its decision, acknowledged or followed.
     fn decided(&self, place: Place);
     /// It is refused.
-    fn refused(&self, place: Place, rejection: Rejection);
+    fn refused(&self, place: Place, original: &Original, rejection: Rejection);
     /// It has no decision yet: bring it again after a pause.
-    fn again(&self, place: Place, transaction: Arc<Transaction>);
+    fn again(&self, transaction: FollowedTransaction);
 }
 
 /// Follows the topics for an engine.
@@ -141,16 +154,13 @@ impl<S: Scorer> Engine<S> {
 /// A transaction that is scored in this batch.
 struct Scored<S> {
     claim: Claim<S>,
-    place: Place,
-    late: bool,
+    followed: FollowedTransaction,
 }
 
 /// One that is opened, with what was read of it before, if anything.
 struct Opened<S> {
-    transaction: Arc<Transaction>,
+    followed: FollowedTransaction,
     base: BaseAmount,
-    place: Place,
-    late: bool,
     observed: Option<Observed<S>>,
 }
 
@@ -292,12 +302,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         unknown: &mut Vec<Met>,
     ) {
         let Met { followed, base, marked } = &met;
-        let FollowedTransaction { transaction, place, again, late } = followed;
-        let settle = |rejection| {
-            if let Some(place) = place {
-                self.settlement.refused(*place, rejection);
-            }
-        };
+        let FollowedTransaction { transaction, place, again, .. } = followed;
         let seen = ledger.ids.get(marked.id);
         let first = if let Some(open) = ledger.open.get(&transaction.transaction_id) {
             Some(fingerprint_of(self.core.key, &open.transaction))
@@ -305,7 +310,9 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             seen.map(|seen| seen.fingerprint)
         };
         match first {
-            Some(first) if first != marked.fingerprint => return settle(Rejection::conflict(transaction)),
+            Some(first) if first != marked.fingerprint => {
+                return self.refuse(followed, Rejection::conflict(transaction));
+            }
             Some(_) if !again => ledger.fill(transaction, *base),
             Some(_) => {}
             None if transaction.occurred_at < ledger.horizon() && !again => {
@@ -320,15 +327,15 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
                 ledger.remember(*marked, None);
             }
         }
-        let Some(place) = *place else { return };
+        let Some((place, _)) = place else { return };
         if seen.is_some_and(|seen| seen.decided) {
-            return self.settlement.decided(place);
+            return self.settlement.decided(*place);
         }
         let ready = match ledger.open.get(&transaction.transaction_id).map(|open| &open.state) {
-            Some(State::Deciding(_)) => None,
+            Some(State::Deciding(_) | State::GivenOut(_)) => None,
             Some(_) => match ledger.join(&transaction.transaction_id, active) {
                 Found::Undecided(_, observed) => Some(Some(observed)),
-                Found::Uncommitted(record) => return self.commit(record, place),
+                Found::Uncommitted(record) => return self.commit(record, met.followed),
                 _ => None,
             },
             None if ledger.has_room() => {
@@ -339,10 +346,9 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         };
         match ready {
             Some(observed) => {
-                let transaction = Arc::clone(transaction);
-                opened.push(Opened { transaction, base: *base, place, late: *late, observed });
+                opened.push(Opened { base: *base, followed: met.followed, observed });
             }
-            None => self.settlement.again(place, Arc::clone(transaction)),
+            None => self.again(met.followed),
         }
     }
 
@@ -351,48 +357,45 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         let events: Vec<_> = opened
             .iter()
             .filter(|one| one.observed.is_none())
-            .map(|one| Event { transaction: &*one.transaction, base: one.base })
+            .map(|one| Event { transaction: &*one.followed.transaction, base: one.base })
             .collect();
         let mut read = ledger.read_all(&events, active).into_iter();
         let scored = opened.into_iter().filter_map(|one| {
             let observed = one.observed.or_else(|| read.next())?;
-            let claim = Claim::new(&self.core, one.transaction, one.base, observed);
-            Some(Scored { claim, place: one.place, late: one.late })
+            let claim = Claim::new(&self.core, Arc::clone(&one.followed.transaction), one.base, observed);
+            Some(Scored { claim, followed: one.followed })
         });
         scored.collect()
     }
 
     /// Asks the store about a transaction that is older than the index.
     fn ask(&self, met: Met) {
-        let Met { followed: FollowedTransaction { transaction, place: Some(place), .. }, marked, .. } = met else {
-            return;
-        };
+        let Met { followed, marked, .. } = met;
+        let (Some((place, _)), transaction) = (&followed.place, &followed.transaction) else { return };
         let wait = self.core.limits.store_wait;
         let find = async { tokio::time::timeout(wait, self.core.log.find(&transaction.transaction_id)).await };
         match self.runtime.block_on(find) {
             Ok(Ok(Some(stored))) if fingerprint_of(self.core.key, &stored.transaction) != marked.fingerprint => {
-                self.settlement.refused(place, Rejection::conflict(&transaction));
+                self.refuse(&followed, Rejection::conflict(transaction));
             }
-            Ok(Ok(Some(_))) => self.settlement.decided(place),
+            Ok(Ok(Some(_))) => self.settlement.decided(*place),
             Ok(Ok(None)) => {
                 let (time, lateness) = {
                     let ledger = self.core.ledger();
                     (ledger.newest.unwrap_or_default(), ledger.lateness)
                 };
-                self.core.observer.rejected(RejectionCode::TooOld);
-                self.settlement.refused(place, Rejection::too_old(transaction.occurred_at, time, lateness));
+                self.refuse(&followed, Rejection::too_old(transaction.occurred_at, time, lateness));
             }
-            Ok(Err(_)) | Err(_) => self.settlement.again(place, transaction),
+            Ok(Err(_)) | Err(_) => self.again(followed),
         }
     }
 
     /// encode → infer → judge → commit, in one batch.
     fn decide(&self, active: &Arc<Active<S>>, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
         let give_back = |scored: Vec<Scored<S>>| {
-            for Scored { claim, place, .. } in scored {
-                let transaction = Arc::clone(&claim.transaction);
+            for Scored { claim, followed } in scored {
                 drop(claim);
-                self.settlement.again(place, transaction);
+                self.again(followed);
             }
         };
         let Some(chosen) = &active.chosen else { return give_back(scored) };
@@ -420,8 +423,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             .map(|(index, (one, score))| self.judge(chosen, one, score, explained.take(index), (now, at)))
             .collect();
         self.core.observer.step(Step::Judge, begun.elapsed());
-        for (record, place) in judged {
-            self.commit(record, place);
+        for (record, followed) in judged {
+            self.commit(record, followed);
         }
     }
 
@@ -451,8 +454,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         score: f32,
         explained: Option<Result<Explained, DegradedCause>>,
         (now, at): (Millis, Instant),
-    ) -> (Record, Place) {
-        let Scored { claim, place, late } = one;
+    ) -> (Record, FollowedTransaction) {
+        let Scored { claim, followed } = one;
         let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
         let Observed { values, marks, incomplete, .. } = claim.end().unwrap_or_else(|| Observed {
             active: self.core.active.load_full(),
@@ -461,7 +464,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             incomplete: false,
         });
         // Whoever follows is never behind itself.
-        let mut causes = causes_of(marks, Lacks { history: incomplete, recent: false, partition: late });
+        let mut causes = causes_of(marks, Lacks { history: incomplete, recent: false, partition: followed.late });
         let explained = explained.and_then(|told| told.map_err(|cause| causes.push(cause)).ok());
         let took = at.elapsed();
         let circumstances = Circumstances {
@@ -473,18 +476,41 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         let decision = Arc::new(judge(circumstances, &chosen.reference, score, explained, &causes));
         let (columns, model) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference));
         let features = Arc::new(Features { columns, values });
-        (Record { id: self.core.next_record(), transaction, base, decision, model, features }, place)
+        (
+            Record {
+                id: self.core.next_record(),
+                received_at: followed.taken_at,
+                transaction,
+                base,
+                decision,
+                model,
+                features,
+            },
+            followed,
+        )
     }
 
-    fn commit(&self, record: Record, place: Place) {
-        let (settlement, transaction) = (Arc::clone(&self.settlement), Arc::clone(&record.transaction));
-        self.core.record_then(record, move |fate| match fate {
-            Ok(Settled::First | Settled::Superseded) => settlement.decided(place),
-            Err(error) => {
+    fn commit(&self, record: Record, followed: FollowedTransaction) {
+        let settlement = Arc::clone(&self.settlement);
+        self.core.record_then(record, move |fate| match (fate, &followed.place) {
+            (Ok(Settled::First | Settled::Superseded), Some((place, _))) => settlement.decided(*place),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
                 tracing::debug!(%error, "a decision of the stream was not acknowledged; it is sent again");
-                settlement.again(place, transaction);
+                settlement.again(FollowedTransaction { again: true, ..followed });
             }
         });
+    }
+
+    fn refuse(&self, followed: &FollowedTransaction, rejection: Rejection) {
+        if let Some((place, original)) = &followed.place {
+            self.core.observer.rejected(rejection.code);
+            self.settlement.refused(*place, original, rejection);
+        }
+    }
+
+    fn again(&self, followed: FollowedTransaction) {
+        self.settlement.again(FollowedTransaction { again: true, ..followed });
     }
 }
 

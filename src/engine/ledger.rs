@@ -81,6 +81,8 @@ pub(super) struct Open<S> {
 #[derive(Debug)]
 pub(super) enum State<S> {
     Deciding(Vec<oneshot::Sender<Arc<Decision>>>),
+    /// Decided, given out, and not acknowledged by the shared log yet.
+    GivenOut(Arc<Decision>),
     Undecided(Option<Observed<S>>),
     Uncommitted(Record),
 }
@@ -94,6 +96,8 @@ pub(super) enum Found<S> {
     Undecided(BaseAmount, Observed<S>),
     /// It is decided but not recorded: the caller commits this.
     Uncommitted(Record),
+    /// It is decided, and its record on the way.
+    GivenOut(Arc<Decision>),
     /// Another request decides it.
     Deciding(oneshot::Receiver<Arc<Decision>>),
     /// The index knows it and nothing is open.
@@ -235,13 +239,18 @@ impl<S> Ledger<S> {
             waiters.push(sender);
             return Found::Deciding(receiver);
         }
+        if let State::GivenOut(decision) = &open.state {
+            return Found::GivenOut(Arc::clone(decision));
+        }
         let (base, transaction) = (open.base, Arc::clone(&open.transaction));
         match std::mem::replace(&mut open.state, State::Deciding(Vec::new())) {
             State::Uncommitted(record) => Found::Uncommitted(record),
             State::Undecided(Some(observed)) if Arc::ptr_eq(&observed.active, active) => {
                 Found::Undecided(base, observed)
             }
-            State::Undecided(_) | State::Deciding(_) => Found::Undecided(base, self.read(&transaction, base, active)),
+            State::Undecided(_) | State::Deciding(_) | State::GivenOut(_) => {
+                Found::Undecided(base, self.read(&transaction, base, active))
+            }
         }
     }
 
@@ -345,6 +354,19 @@ impl<S> Ledger<S> {
         self.models.get(usize::from(number)).map(Arc::clone)
     }
 
+    /// Lets a decision go out before it is acknowledged; those who waited for it.
+    pub(super) fn give_out(
+        &mut self,
+        transaction_id: &str,
+        decision: &Arc<Decision>,
+    ) -> Vec<oneshot::Sender<Arc<Decision>>> {
+        let Some(open) = self.open.get_mut(transaction_id) else { return Vec::new() };
+        match std::mem::replace(&mut open.state, State::GivenOut(Arc::clone(decision))) {
+            State::Deciding(waiters) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
     /// Closes an open transaction; those who waited for it.
     pub(super) fn close(&mut self, transaction_id: &str) -> Vec<oneshot::Sender<Arc<Decision>>> {
         match self.open.remove(transaction_id).map(|open| open.state) {
@@ -395,7 +417,7 @@ impl<S> Ledger<S> {
             let id = self.due.pop_front()?;
             let Some(open) = self.open.get(&id) else { continue };
             match open.state {
-                State::Deciding(_) => {}
+                State::Deciding(_) | State::GivenOut(_) => {}
                 State::Undecided(_) if active.chosen.is_none() => self.due.push_back(id),
                 State::Undecided(_) | State::Uncommitted(_) => {
                     return Some((Arc::clone(&open.transaction), self.join(&id, active)));

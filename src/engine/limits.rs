@@ -56,6 +56,9 @@ pub struct Limits {
     pub store_wait: Duration,
     /// How long a decision may wait for its explanation; zero explains none.
     pub explain_wait: Duration,
+    /// On the stack: after so long without the log's acknowledgement the answer goes out from memory, marked. `None`
+    /// refuses it at its deadline.
+    pub unrecorded: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -69,6 +72,7 @@ impl Default for Limits {
             max_waiting_labels: 100_000,
             store_wait: Duration::from_secs(2),
             explain_wait: Duration::from_millis(5),
+            unrecorded: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use compact_str::CompactString;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -15,7 +16,7 @@ use super::explain::{explain, explain_later, single};
 use super::ledger::{Arrival, Asked, Found, Marked};
 use super::ports::{Features, LogError, Record, Scorer, Step};
 use super::recall::{Recalled, earlier, repeat};
-use super::{Answer, EngineError, Received, TimeSource};
+use super::{Answer, EngineError, Received, SetUp, TimeSource};
 use crate::base::clock::Millis;
 use crate::decision::{Circumstances, Decision, DegradedCause, FallbackCause, fall_back, judge};
 use crate::features::Marks;
@@ -89,6 +90,7 @@ async fn resolve_and_observe<S: Scorer>(
                 return Ok(Resolved::Claimed(claim));
             }
             (Found::Uncommitted(record), _) => return Ok(Resolved::Uncommitted(record)),
+            (Found::GivenOut(decision), _) => return Ok(Resolved::Earlier(repeat(core, arrival, decision))),
             (Found::Deciding(receiver), _) => {
                 let wait = remaining(received);
                 match timeout(wait, receiver).await {
@@ -211,7 +213,15 @@ pub(super) async fn judged<S: Scorer>(
             let values = claim.end().map(|observed| observed.values).unwrap_or_default();
             let features = Arc::new(Features { columns, values });
             let id = core.next_record();
-            Judged::Full(Record { id, transaction, base, decision: Arc::new(decision), model, features })
+            Judged::Full(Record {
+                id,
+                received_at: received.now,
+                transaction,
+                base,
+                decision: Arc::new(decision),
+                model,
+                features,
+            })
         }
         (score, chosen) => {
             let cause = score.err().unwrap_or(FallbackCause::NoModel);
@@ -269,8 +279,14 @@ pub(super) async fn commit<S: Scorer>(
 ) -> Result<Answer, EngineError> {
     let (decision, transaction) = (Arc::clone(&record.decision), Arc::clone(&record.transaction));
     let started = Instant::now();
-    let settled = settled(core.record(record), received).await?;
+    let settled = settled(core.record(record), received, core.limits.unrecorded).await;
     core.observer.step(Step::Commit, started.elapsed());
+    let settled = match (settled, core.set_up) {
+        (Err(EngineError::Deadline(_)), SetUp::Stack) => {
+            return unrecorded(core, &transaction.transaction_id, &decision);
+        }
+        (settled, _) => settled?,
+    };
     match settled {
         Settled::First => Ok(Answer { decision, repeated: false }),
         Settled::Superseded => {
@@ -288,6 +304,23 @@ pub(super) async fn commit<S: Scorer>(
     }
 }
 
+/// What is answered when the shared log did not acknowledge in time: the record is on its way, the log away.
+fn unrecorded<S: Scorer>(
+    core: &Arc<Core<S>>,
+    transaction_id: &CompactString,
+    decision: &Arc<Decision>,
+) -> Result<Answer, EngineError> {
+    if core.limits.unrecorded.is_none() {
+        return Err(unavailable("the log of decisions did not acknowledge in time"));
+    }
+    let mut told = (**decision).clone();
+    told.reasons.push(DegradedCause::NotRecorded.reason());
+    told.degraded = true;
+    let told = Arc::new(told);
+    core.give_out(transaction_id, &told);
+    Ok(Answer { decision: told, repeated: false })
+}
+
 /// Records a fallback likewise.
 async fn commit_fallback<S: Scorer>(
     core: &Arc<Core<S>>,
@@ -296,20 +329,22 @@ async fn commit_fallback<S: Scorer>(
     received: &Received,
 ) -> Result<Answer, EngineError> {
     let started = Instant::now();
-    settled(core.record_fallback(claim, Arc::clone(&decision)), received).await?;
+    settled(core.record_fallback(claim, Arc::clone(&decision)), received, None).await?;
     core.observer.step(Step::Commit, started.elapsed());
     Ok(Answer { decision, repeated: false })
 }
 
-/// Waits for the log's answer until the deadline. Cancel safety: the log settles the record without the waiter.
+/// Waits for the log's answer until the deadline, or as long as `patience` says. Cancel safety: the log settles the record without the waiter.
 async fn settled(
     mut receiver: oneshot::Receiver<Result<Settled, LogError>>,
     received: &Received,
+    patience: Option<Duration>,
 ) -> Result<Settled, EngineError> {
     if let Ok(known) = receiver.try_recv() {
         return known.map_err(of_log);
     }
-    match timeout(remaining(received), receiver).await {
+    let left = remaining(received);
+    match timeout(patience.map_or(left, |patience| patience.min(left)), receiver).await {
         Ok(answered) => answered.unwrap_or(Err(LogError::Closed)).map_err(of_log),
         Err(_) => Err(EngineError::Deadline(received.deadline)),
     }

@@ -15,6 +15,7 @@ mod explain;
 mod fingerprint;
 pub mod follow;
 mod ids;
+mod label_json;
 mod labels;
 mod ledger;
 mod limits;

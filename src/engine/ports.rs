@@ -26,6 +26,8 @@ use crate::transaction::{RejectionCode, Transaction};
 pub struct Record {
     /// Which record.
     pub id: RecordId,
+    /// When the mouth, or the log of transactions, took it: wall time.
+    pub received_at: Millis,
     /// The payment.
     pub transaction: Arc<Transaction>,
     /// Its amount in the base currency.
@@ -249,6 +251,12 @@ pub trait Log: Send + Sync + Debug {
 
     /// Entries that wait.
     fn depth(&self) -> usize;
+}
+
+/// Where decisions can be looked up that the shared log brought there.
+pub trait Lookup: Send + Sync + Debug {
+    /// The transaction of an id and its decision.
+    fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>>;
 }
 
 /// What scores a row.

@@ -62,6 +62,7 @@ pub(super) fn record(id: &str, at: i64, score: f32) -> Record {
     };
     Record {
         id: RecordId { instance: 1, sequence: 1 },
+        received_at: Millis(70),
         transaction: Arc::new(transaction(id, at)),
         base: BaseAmount { minor: 1_000, rate: RateQuality::Stale },
         decision: Arc::new(judge(circumstances(id), &model, score, Some(explained), &causes)),

@@ -1,6 +1,369 @@
-//! The stream: transactions, labels and decisions through topics. `protocol` decides, what stands beside it reads and
-//! writes.
+//! The stream: transactions, labels and decisions through Kafka's topics.
+//!
+//! ```text
+//! transactions ─┐            ┌─ merge ▸ follow ▸ score ─▶ fraud.decisions ─▶ delivery (a group each) ─▶ destination
+//! labels ───────┼─ readers ──┤                    │              ▲
+//! fraud.decisions ┘          └─ ownership ◀─ group │    POST /predict, through [`KafkaLog`]
+//!                                                 └─▶ transactions.rejected
+//! ```
+//!
+//! `protocol` decides, without Kafka and without a clock; what stands beside it reads and writes. docs/PROTOCOL.md says what
+//! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
+mod dead_letters;
+mod delivery;
+mod item;
+mod kafka;
+mod label;
+mod lag;
+mod lanes;
+mod log;
+mod member;
+mod merging;
+mod owners;
 pub mod protocol;
+mod publisher;
+mod reader;
 pub mod record;
+mod reread;
+mod state;
+mod topics;
 mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::runtime::Handle;
+
+pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
+pub use delivery::{DeliveryOptions, DeliveryThread};
+pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, TopicNames};
+pub use log::KafkaLog;
+pub use topics::{Partitions, TopicRules, check};
+
+use self::dead_letters::DeadLetters;
+use self::item::{Reading, Topic};
+use self::kafka::Telling;
+use self::lag::Lag;
+use self::lanes::{Lanes, Positions};
+use self::member::Member;
+use self::merging::{Merging, merge_of};
+use self::owners::{Owners, Settling};
+use self::protocol::merge::MergeOptions;
+use self::publisher::Publisher;
+use self::reader::TopicReader;
+use self::reread::Rereading;
+use self::state::State;
+use crate::base::clock::{Clock, Millis};
+use crate::base::money::Rates;
+use crate::engine::delivery::Destination;
+use crate::engine::ports::{Lookup, Scorer};
+use crate::engine::{Engine, TimeSource};
+use crate::ops::metrics::{self, Metrics};
+use crate::transaction::{Connector, Limits};
+
+/// Chunks between readers and merge.
+const CHUNKS: usize = 64;
+/// How long Kafka may take to say where its topics begin and end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the topics are followed.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// While a partition is empty, a message is held so long for what may still be on its way elsewhere.
+    pub settle: Duration,
+    /// How long a partition that should have more is waited for.
+    pub patience: Duration,
+    /// Behind by more than this, decisions say so.
+    pub behind: Duration,
+    /// Transactions that wait for their decision's acknowledgement at most.
+    pub max_open: usize,
+    /// What speaks the transactions' language.
+    pub connector: Connector,
+    /// The canonical one.
+    pub canonical: Connector,
+    /// Bounds of a transaction.
+    pub limits: Limits,
+    /// Exchange rates.
+    pub rates: Arc<Rates>,
+    /// Names the records of this process.
+    pub instance: u64,
+    /// Which clock bounds `occurred_at`.
+    pub time: TimeSource,
+    /// How far ahead it may be.
+    pub max_ahead: Duration,
+}
+
+/// Where a topic's partitions begin and end now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermarks {
+    /// First offsets.
+    pub begin: BTreeMap<String, Vec<i64>>,
+    /// Next offsets.
+    pub end: BTreeMap<String, Vec<i64>>,
+}
+
+/// The connection to Kafka before anything is read: the producer, and the log that the engine appends to.
+#[derive(Debug)]
+pub struct Connection {
+    options: KafkaOptions,
+    partitions: Partitions,
+    publisher: Arc<Publisher>,
+}
+
+impl Connection {
+    /// Checks the topics and opens the producer.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub async fn open(options: KafkaOptions, rules: &TopicRules) -> Result<Self, StreamError> {
+        let partitions = check(&options, rules).await?;
+        let publisher = Arc::new(Publisher::open(&options)?);
+        Ok(Self { options, partitions, publisher })
+    }
+
+    /// The engine's log.
+    #[must_use]
+    pub fn log(&self, store: Arc<dyn Lookup>, runtime: Handle) -> KafkaLog {
+        KafkaLog::new(Arc::clone(&self.publisher), self.options.topics.clone(), store, runtime)
+    }
+
+    /// Where the followed topics begin and end. Blocking.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn watermarks(&self) -> Result<Watermarks, StreamError> {
+        let consumer: BaseConsumer<Telling> = self
+            .options
+            .client()
+            .create_with_context(Telling)
+            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
+        let (mut begin, mut end) = (BTreeMap::new(), BTreeMap::new());
+        for topic in Topic::ALL {
+            let name = self.options.topics.of(topic);
+            let (mut begins, mut ends) = (Vec::new(), Vec::new());
+            for partition in (0_i32..).take(self.count(topic)) {
+                let marks = consumer.fetch_watermarks(name, partition, PATIENCE);
+                let (low, high) =
+                    marks.map_err(StreamError::kafka(format!("Kafka does not say where {name} begins and ends")))?;
+                begins.push(low);
+                ends.push(high);
+            }
+            begin.insert(name.to_owned(), begins);
+            end.insert(name.to_owned(), ends);
+        }
+        Ok(Watermarks { begin, end })
+    }
+
+    const fn count(&self, topic: Topic) -> usize {
+        match topic {
+            Topic::Transactions => self.partitions.transactions,
+            Topic::Labels => self.partitions.labels,
+            Topic::Decisions => self.partitions.decisions,
+        }
+    }
+
+    fn positions(&self, by_name: &BTreeMap<String, Vec<i64>>) -> Positions {
+        let mut positions = Positions::default();
+        for topic in Topic::ALL {
+            let known = by_name.get(self.options.topics.of(topic)).cloned().unwrap_or_default();
+            let mut list = known;
+            list.resize(self.count(topic), 0);
+            *positions.of_mut(topic) = list;
+        }
+        positions
+    }
+}
+
+/// The running stream. [`Stream::stop`] ends it in order.
+pub struct Stream {
+    connection: Connection,
+    state: Arc<State>,
+    owners: Arc<Owners>,
+    /// Told to the readers and the merge first, to the groups when their work is acknowledged.
+    stop: Arc<AtomicBool>,
+    stop_groups: Arc<AtomicBool>,
+    readers: Vec<TopicReader>,
+    merging: Option<JoinHandle<()>>,
+    member: Option<Member>,
+    deliveries: Vec<DeliveryThread>,
+    lag: Option<Lag>,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Stream").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Starts to follow the topics for `engine`, from `from` (offsets by topic and partition) on. Nothing is scored before
+    /// [`Stream::join`].
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn start<S: Scorer>(
+        connection: Connection,
+        options: StreamOptions,
+        engine: &Engine<S>,
+        from: &BTreeMap<String, Vec<i64>>,
+        shared: (Arc<dyn Clock>, Arc<Metrics>, Handle),
+    ) -> Result<Self, StreamError> {
+        let (clock, metrics, runtime) = shared;
+        let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let ends = connection.positions(&connection.watermarks()?.end);
+        let positions = connection.positions(from);
+        let state = Arc::new(State::new(Arc::clone(&stop), Arc::clone(&connection.publisher), ends));
+        let kafka = connection.options.clone();
+        let dead_letters =
+            DeadLetters { publisher: Arc::clone(&connection.publisher), topic: kafka.topics.rejected.clone() };
+        let owners = Arc::new(Owners::new(dead_letters, kafka.topics.clone(), Arc::clone(&metrics)));
+        let reading = Arc::new(Reading {
+            connector: options.connector,
+            canonical: options.canonical,
+            limits: options.limits,
+            rates: options.rates,
+            instance: options.instance,
+            clock: options.time,
+            max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
+        });
+        let (sender, input) = sync_channel(CHUNKS);
+        let mut readers = Vec::new();
+        for topic in Topic::ALL {
+            let shared = (Arc::clone(&stop), began);
+            let from = positions.of(topic);
+            readers.push(TopicReader::start(&kafka, topic, from, Arc::clone(&reading), sender.clone(), shared)?);
+        }
+        let [transactions, labels, decisions] = readers.as_slice() else {
+            return Err(StreamError::Topics { faults: vec!["three topics are followed".to_owned()] });
+        };
+        let holds = [&transactions.held, &labels.held, &decisions.held].map(Arc::clone);
+        let lanes = Lanes::new(connection.partitions, positions, holds);
+        let merge = merge_of(&lanes, MergeOptions { settle: options.settle, patience: options.patience });
+        let rereading = {
+            let (stop, kafka) = (Arc::clone(&stop), kafka);
+            Box::new(move || Rereading {
+                options: kafka.clone(),
+                reading: Arc::clone(&reading),
+                to: sender.clone(),
+                stop: Arc::clone(&stop),
+            })
+        };
+        let merging = Merging {
+            engine: engine.clone(),
+            follower: engine.follower(Arc::new(Settling(Arc::clone(&owners))), runtime.clone()),
+            lanes,
+            merge,
+            input,
+            owners: Arc::clone(&owners),
+            state: Arc::clone(&state),
+            rereading,
+            clock,
+            metrics: Arc::clone(&metrics),
+            began,
+            behind: options.behind,
+            most_open: options.max_open,
+        };
+        let merging = std::thread::Builder::new().name("merge".to_owned()).spawn(move || merging.run())?;
+        Ok(Self {
+            state,
+            owners,
+            stop,
+            stop_groups: Arc::new(AtomicBool::new(false)),
+            readers,
+            merging: Some(merging),
+            member: None,
+            deliveries: Vec::new(),
+            lag: None,
+            metrics,
+            runtime,
+            connection,
+        })
+    }
+
+    /// Joins the group: from now on this instance scores what it is given. Also begins to measure the lag.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn join(&mut self) -> Result<(), StreamError> {
+        let Connection { options, partitions, .. } = &self.connection;
+        let (owners, stop) = (Arc::clone(&self.owners), Arc::clone(&self.stop_groups));
+        self.member = Some(Member::join(options, *partitions, owners, Arc::clone(&self.metrics), stop)?);
+        Ok(())
+    }
+
+    /// Begins to deliver to a destination.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn deliver<D: Destination>(
+        &mut self,
+        destination: Arc<D>,
+        options: DeliveryOptions,
+        label: metrics::Destination,
+    ) -> Result<(), StreamError> {
+        let shared = (Arc::clone(&self.metrics), label, self.runtime.clone(), Arc::clone(&self.stop_groups));
+        self.deliveries.push(DeliveryThread::start(&self.connection.options, options, destination, shared)?);
+        Ok(())
+    }
+
+    /// Begins to measure how far behind the reader and `destinations` are.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn measure(&mut self, destinations: Vec<(metrics::Destination, String)>) -> Result<(), StreamError> {
+        let (state, stop) = (Arc::clone(&self.state), Arc::clone(&self.stop_groups));
+        let options = &self.connection.options;
+        self.lag = Some(Lag::start(options, destinations, state, Arc::clone(&self.metrics), stop)?);
+        Ok(())
+    }
+
+    /// Where the reader is, by topic: what a snapshot that is taken after this call has to name.
+    #[must_use]
+    pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
+        let positions = self.state.positions();
+        let name = |topic: Topic| self.connection.options.topics.of(topic).to_owned();
+        Topic::ALL.into_iter().map(|topic| (name(topic), positions.of(topic).to_vec())).collect()
+    }
+
+    /// Whether only a new process can go on.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.connection.publisher.is_fatal()
+    }
+
+    /// Ends in order: takes nothing more, waits at most `grace` for what is on its way, commits, leaves the groups. Blocking.
+    pub fn stop(mut self, grace: Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The readers may wait for room in the channel: the merge goes first, and its end of the channel with it.
+        if let Some(merging) = self.merging.take()
+            && merging.join().is_err()
+        {
+            tracing::error!("the merge panicked");
+        }
+        self.readers.iter_mut().for_each(TopicReader::join);
+        if let Err(error) = self.connection.publisher.flush(grace) {
+            tracing::warn!(%error, "Kafka did not acknowledge everything in time; the next owner decides the rest");
+        }
+        self.stop_groups.store(true, Ordering::Relaxed);
+        if let Some(member) = &mut self.member {
+            member.leave();
+        }
+        self.deliveries.iter_mut().for_each(DeliveryThread::join);
+        if let Some(lag) = &mut self.lag {
+            lag.join();
+        }
+    }
+
+    /// Waits until the reader has passed what the topics held at the start.
+    pub async fn caught_up(&self) {
+        self.state.caught_up().await;
+    }
+}

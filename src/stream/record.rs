@@ -49,6 +49,8 @@ pub struct Recorded<'a> {
     pub base: BaseAmount,
     /// What was decided.
     pub decision: &'a Decision,
+    /// When the mouth, or the log of transactions, took it.
+    pub received_at: Millis,
     /// The features; `None` in a fallback.
     pub features: Option<&'a Features>,
 }
@@ -56,7 +58,7 @@ pub struct Recorded<'a> {
 /// Writes a record.
 #[must_use]
 pub fn encode(recorded: &Recorded<'_>) -> Vec<u8> {
-    let Recorded { id, transaction, base, decision, features } = *recorded;
+    let Recorded { id, transaction, base, decision, received_at, features } = *recorded;
     let reason = |reason: &Reason| wire::Reason {
         code: reason.code.clone(),
         message: reason.message.clone(),
@@ -97,6 +99,7 @@ pub fn encode(recorded: &Recorded<'_>) -> Vec<u8> {
             let names = wire::FeatureNames::bytes(features.columns.iter().map(|column| column.name.as_str()));
             wire::Features { names, values: features.values.clone() }.encode_to_vec().into()
         }),
+        received_at: received_at.0,
     };
     message.encode_to_vec()
 }
@@ -218,6 +221,7 @@ pub fn without_features(bytes: Bytes) -> Result<(Published, Option<Bytes>), Reco
     };
     let published = Published {
         record: RecordId { instance: message.instance, sequence: message.sequence },
+        received_at: Millis(message.received_at),
         transaction: Arc::new(transaction_of(message.transaction_id, message.occurred_at, transaction)?),
         base,
         decision: Arc::new(decision),

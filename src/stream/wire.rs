@@ -56,6 +56,8 @@ pub(super) struct Decision {
     /// The message [`Features`], kept as its bytes: most readers do not look at it.
     #[prost(bytes = "bytes", optional, tag = "22")]
     pub(super) features: Option<Bytes>,
+    #[prost(sint64, tag = "23")]
+    pub(super) received_at: i64,
 }
 
 /// The first fields of [`Decision`]: reading them skips the rest.

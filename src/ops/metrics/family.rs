@@ -204,3 +204,67 @@ impl<L: LabelSet> Family for Timer<L> {
         Ok(Self(series, PhantomData))
     }
 }
+
+/// Buckets of [`Sizes`].
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
+
+/// A family of histograms of how many came together.
+#[derive(Debug)]
+pub struct Sizes<L: LabelSet = ()>(Vec<Histogram>, PhantomData<L>);
+
+impl<L: LabelSet> Sizes<L> {
+    /// Counts one group of `size`.
+    pub fn of(&self, labels: L, size: usize) {
+        if let Some(series) = self.0.get(labels.index()) {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            series.observe(size as f64);
+        }
+    }
+}
+
+impl<L: LabelSet> Family for Sizes<L> {
+    const KIND: Kind = Kind::Timer;
+    const LABELS: &'static [(&'static str, &'static [&'static str])] = L::LABELS;
+
+    fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SIZES.to_vec());
+        let family = HistogramVec::new(options, &names(L::LABELS))?;
+        let sets = combinations(L::LABELS);
+        let series = sets.iter().map(|set| family.get_metric_with_label_values(set)).collect::<Result<_, _>>()?;
+        registry.register(Box::new(family))?;
+        Ok(Self(series, PhantomData))
+    }
+}
+
+/// A family of gauges a partition: its number is the last label, and a series is there once it was set.
+#[derive(Debug)]
+pub struct PartitionGauge<L: LabelSet>(prometheus::GaugeVec, PhantomData<L>);
+
+impl<L: LabelSet> PartitionGauge<L> {
+    /// Puts the series of a partition to `value`.
+    pub fn set(&self, labels: L, partition: usize, value: f64) {
+        let sets = combinations(L::LABELS);
+        let number = partition.to_string();
+        if let Some(set) = sets.get(labels.index()) {
+            let values: Vec<&str> = set.iter().copied().chain([number.as_str()]).collect();
+            self.0.with_label_values(&values).set(value);
+        }
+    }
+}
+
+impl<L: LabelSet> Family for PartitionGauge<L> {
+    const KIND: Kind = Kind::Gauge;
+    const LABELS: &'static [(&'static str, &'static [&'static str])] = L::LABELS;
+
+    fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let labels: Vec<&str> = names(L::LABELS).into_iter().chain(["partition"]).collect();
+        let family = prometheus::GaugeVec::new(Opts::new(name, help), &labels)?;
+        // The first partition is there from the start: a family without a series would not be told.
+        for set in combinations(L::LABELS) {
+            let values: Vec<&str> = set.iter().copied().chain(["0"]).collect();
+            family.get_metric_with_label_values(&values)?.set(0.0);
+        }
+        registry.register(Box::new(family.clone()))?;
+        Ok(Self(family, PhantomData))
+    }
+}

@@ -86,6 +86,26 @@ label! {
 }
 
 label! {
+    /// Topics that are followed.
+    Topic, "topic", { Transactions = "transactions", Labels = "labels", Decisions = "decisions" }
+}
+
+label! {
+    /// Where decisions are delivered to.
+    Destination, "destination", { Postgres = "postgres" }
+}
+
+label! {
+    /// What became of a delivered record.
+    Delivery, "outcome", {
+        New = "new",
+        Repeated = "repeated",
+        Superseded = "superseded",
+        Applied = "applied",
+    }
+}
+
+label! {
     /// What became of a label.
     LabelOutcome, "outcome", { Recorded = "recorded", Repeated = "repeated", Waiting = "waiting" }
 }
@@ -93,4 +113,15 @@ label! {
 label! {
     /// Bounded queues.
     QueueName, "queue", { Log = "log", Background = "background", WaitingLabels = "waiting_labels" }
+}
+
+/// A destination and what became of a record there.
+pub type Delivered = (Destination, Delivery);
+
+impl LabelSet for Delivered {
+    const LABELS: &'static [(&'static str, &'static [&'static str])] =
+        &[("destination", Destination::VALUES), ("outcome", Delivery::VALUES)];
+    fn index(self) -> usize {
+        self.0.index() * Delivery::VALUES.len() + self.1.index()
+    }
 }

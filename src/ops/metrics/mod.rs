@@ -5,8 +5,11 @@ mod family;
 mod labels;
 mod table;
 
-pub use family::{Counter, Gauge, Kind, LabelSet, Timer};
-pub use labels::{DecisionKind, LabelOutcome, Method, ProblemCode, QueueName, Route, Status, Step};
+pub use family::{Counter, Gauge, Kind, LabelSet, PartitionGauge, Sizes, Timer};
+pub use labels::{
+    DecisionKind, Delivered, Delivery, Destination, LabelOutcome, Method, ProblemCode, QueueName, Route, Status, Step,
+    Topic,
+};
 pub use table::{Entry, Metrics, TABLE};
 
 /// Seconds from 5 µs to 10 s: a step of the line at one end, a batch at the other.

@@ -3,8 +3,10 @@
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use super::family::{Counter, Family, Gauge, Kind, Timer};
-use super::labels::{DecisionKind, LabelOutcome, Method, ProblemCode, QueueName, Route, Step};
+use super::family::{Counter, Family, Gauge, Kind, PartitionGauge, Sizes, Timer};
+use super::labels::{
+    DecisionKind, Delivered, Destination, LabelOutcome, Method, ProblemCode, QueueName, Route, Step, Topic,
+};
 use crate::ops::process::Process;
 
 /// A line of the table, for documents.
@@ -92,6 +94,42 @@ metrics! {
     ids: Gauge = "assay_index_ids",
     /// Memory of those ids.
     id_bytes: Gauge = "assay_index_resident_bytes",
+    /// Messages of the topics handed to the merge.
+    stream_messages: Counter<Topic> = "assay_stream_messages_total",
+    /// Messages of a partition that the reader has not merged yet.
+    stream_lag: PartitionGauge<Topic> = "assay_stream_lag_messages",
+    /// Age of the last merged message of a partition that has more; 0 at its end.
+    stream_lag_seconds: PartitionGauge<Topic> = "assay_stream_lag_seconds",
+    /// Messages merged together.
+    stream_batch: Sizes = "assay_stream_batch_messages",
+    /// Messages merged while a partition that should have had more was not waited for any longer.
+    merge_timeouts: Counter = "assay_merge_timeouts_total",
+    /// Time of a commit of offsets.
+    commit_seconds: Timer = "assay_commit_seconds",
+    /// Assignments and revocations of the group's partitions.
+    rebalances: Counter = "assay_rebalances_total",
+    /// Partitions of the transactions that this instance scores.
+    owned_partitions: Gauge = "assay_owned_partitions",
+    /// Messages sent to the dead letters.
+    dead_letters: Counter<ProblemCode> = "assay_dead_letters_total",
+    /// Records delivered, by what became of them; applied are those whose row was completed at once.
+    delivered: Counter<Delivered> = "assay_delivered_records_total",
+    /// Records delivered together.
+    delivery_batch: Sizes<Destination> = "assay_delivery_batch_records",
+    /// Time to deliver a batch, tries that failed included.
+    delivery_seconds: Timer<Destination> = "assay_delivery_seconds",
+    /// Tries of a batch that failed.
+    delivery_failures: Counter<Destination> = "assay_delivery_failures_total",
+    /// Records of a partition that are not delivered yet.
+    delivery_lag: PartitionGauge<Destination> = "assay_delivery_lag_records",
+    /// Decisions whose row has not appeared.
+    waiting_decisions: Gauge<Destination> = "assay_waiting_decisions",
+    /// Age of the oldest of them.
+    waiting_oldest: Gauge<Destination> = "assay_waiting_oldest_seconds",
+    /// Time from when the mouth or Kafka took a transaction until its decision was delivered.
+    end_to_end: Timer<Destination> = "assay_end_to_end_seconds",
+    /// Age of the newest snapshot of the history; -1 while there is none.
+    snapshot_age: Gauge = "assay_snapshot_age_seconds",
     /// Whether the program is ready for requests: 1 or 0.
     ready: Gauge = "assay_ready_state",
     /// Resident memory.

@@ -1,0 +1,60 @@
+//! Dead letters: what is refused goes to a topic as it came, with the code and the place it came from.
+//!
+//! In: the original message, its place, and why. Out: a record of the topic of dead letters; its acknowledgement settles
+//! the place. A poison message thus never stops a partition, and none is lost: while the topic of dead letters is away the
+//! offsets behind it are not committed.
+
+use std::sync::Arc;
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+
+use super::publisher::{Acknowledged, Outgoing, Publisher, header};
+use crate::base::clock::Millis;
+use crate::engine::follow::Original;
+use crate::transaction::Rejection;
+
+/// The headers that a dead letter adds to those of its message.
+pub const HEADERS: [&str; 6] =
+    ["assay-code", "assay-message", "assay-topic", "assay-partition", "assay-offset", "assay-time"];
+
+/// Where a refused message stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) now: Millis,
+}
+
+/// Writes to the topic of dead letters.
+#[derive(Debug)]
+pub(super) struct DeadLetters {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) topic: String,
+}
+
+impl DeadLetters {
+    /// Publishes a message as it came; `told` when that is acknowledged.
+    pub(super) fn bury(
+        &self,
+        original: &Original,
+        rejection: &Rejection,
+        origin: &Origin<'_>,
+        told: Acknowledged,
+    ) -> Result<(), (KafkaError, Option<Acknowledged>)> {
+        let mut headers = OwnedHeaders::new_with_capacity(original.headers.len() + HEADERS.len());
+        for (key, value) in &original.headers {
+            headers = headers.insert(Header { key, value: value.as_ref() });
+        }
+        let (partition, offset) = (origin.partition.to_string(), origin.offset.to_string());
+        let (message, time) = (rejection.to_string(), origin.now.to_rfc3339());
+        let values = [rejection.code.as_str(), &message, origin.topic, &partition, &offset, &time];
+        for (key, value) in HEADERS.into_iter().zip(values) {
+            headers = header(headers, key, value);
+        }
+        let outgoing =
+            Outgoing { topic: &self.topic, key: original.key.as_deref(), payload: &original.payload, headers };
+        self.publisher.publish(outgoing, told)
+    }
+}

@@ -1,0 +1,320 @@
+//! Delivery: the decisions' topic to one destination, by a consumer group of its own.
+//!
+//! ```text
+//! fraud.decisions ─▶ poll what is there ─▶ decode ─▶ Destination::write ─▶ commit
+//!                                                     │ it failed: pause, poll on, write the same batch again
+//! ```
+//!
+//! In: records. Out: what the destination keeps. A batch is what queued while the one before was written. Offsets are
+//! committed after the destination has kept everything below them, and only for partitions that are still this member's.
+//! A destination that is down delays nobody else: the backlog stays in Kafka, this loop goes on polling for its group.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::Offset;
+use tokio::runtime::Handle;
+
+use super::kafka::{KafkaOptions, StreamError, tell};
+use super::record::Decoder;
+use crate::base::clock::{Clock as _, Millis, SystemClock};
+use crate::engine::delivery::{Delivered, Destination, Kept};
+use crate::ops::metrics::{self, Metrics};
+
+/// How a destination is delivered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryOptions {
+    /// Records written together at most.
+    pub batch: usize,
+    /// How long a batch waits to become fuller; zero takes what is there.
+    pub linger: Duration,
+    /// How often what waits is looked after.
+    pub look_after: Duration,
+}
+
+const POLL: Duration = Duration::from_millis(20);
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// Pauses after tries that failed: doubled from the first to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Where the group stands, shared with the callbacks of a rebalance.
+#[derive(Debug, Default)]
+struct Place {
+    /// Next offsets to commit, by partition.
+    written: BTreeMap<i32, i64>,
+    committed: BTreeMap<i32, i64>,
+}
+
+impl Place {
+    fn due(&self) -> Vec<(i32, i64)> {
+        let due = |(partition, offset): &(&i32, &i64)| self.committed.get(partition) != Some(offset);
+        self.written.iter().filter(due).map(|(partition, offset)| (*partition, *offset)).collect()
+    }
+}
+
+struct Group {
+    topic: String,
+    place: Arc<Mutex<Place>>,
+    /// Raised with every change of the assignment.
+    changes: Arc<AtomicU64>,
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tell(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if let Rebalance::Revoke(_) = rebalance {
+            commit(consumer, &self.topic, &self.place);
+            *lock(&self.place) = Place::default();
+        }
+    }
+}
+
+/// The thread that delivers to one destination.
+#[derive(Debug)]
+pub struct DeliveryThread(Option<JoinHandle<()>>);
+
+impl DeliveryThread {
+    /// Starts to deliver; `stop` ends it after the batch at hand.
+    pub(super) fn start<D: Destination>(
+        kafka: &KafkaOptions,
+        options: DeliveryOptions,
+        destination: Arc<D>,
+        shared: (Arc<Metrics>, metrics::Destination, Handle, Arc<AtomicBool>),
+    ) -> Result<Self, StreamError> {
+        let (place, changes) = (Arc::default(), Arc::default());
+        let topic = kafka.topics.decisions.clone();
+        let group = Group { topic: topic.clone(), place: Arc::clone(&place), changes: Arc::clone(&changes) };
+        let name = destination.name();
+        let consumer: BaseConsumer<Group> = kafka
+            .member(&format!("-{name}"))
+            .create_with_context(group)
+            .map_err(StreamError::kafka(format!("the member of the group of {name} cannot be made")))?;
+        consumer.subscribe(&[&topic]).map_err(StreamError::kafka(format!("the group of {name} cannot be joined")))?;
+        let (counted, label, runtime, stop) = shared;
+        let decoder = Decoder::default();
+        let mut work = Work {
+            consumer,
+            topic,
+            options,
+            destination,
+            place,
+            changes,
+            decoder,
+            metrics: counted,
+            label,
+            runtime,
+            stop,
+        };
+        let thread = std::thread::Builder::new().name(format!("to-{name}")).spawn(move || work.run())?;
+        Ok(Self(Some(thread)))
+    }
+
+    /// Waits for the end of the thread, which was told to stop.
+    pub(super) fn join(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a delivery panicked");
+        }
+    }
+}
+
+struct Work<D> {
+    consumer: BaseConsumer<Group>,
+    topic: String,
+    options: DeliveryOptions,
+    destination: Arc<D>,
+    place: Arc<Mutex<Place>>,
+    changes: Arc<AtomicU64>,
+    decoder: Decoder,
+    metrics: Arc<Metrics>,
+    label: metrics::Destination,
+    runtime: Handle,
+    stop: Arc<AtomicBool>,
+}
+
+impl<D: Destination> Work<D> {
+    fn run(&mut self) {
+        let (mut looked, mut committed) = (Instant::now(), Instant::now());
+        while !self.stop.load(Ordering::Relaxed) {
+            let before = self.changes.load(Ordering::SeqCst);
+            let (batch, next) = self.gather();
+            // An assignment that changed while the batch was gathered: what of it is still this member's comes again.
+            if !next.is_empty() && before == self.changes.load(Ordering::SeqCst) {
+                self.write(&batch, &next, before);
+            }
+            if committed.elapsed() >= COMMIT_EVERY {
+                commit(&self.consumer, &self.topic, &self.place);
+                committed = Instant::now();
+            }
+            if looked.elapsed() >= self.options.look_after {
+                self.look_after();
+                looked = Instant::now();
+            }
+        }
+        commit(&self.consumer, &self.topic, &self.place);
+    }
+
+    /// What is there, at most a batch, and the offsets behind it.
+    fn gather(&mut self) -> (Vec<Delivered>, BTreeMap<i32, i64>) {
+        let (mut batch, mut next) = (Vec::new(), BTreeMap::new());
+        let mut wait = POLL.min(self.options.look_after);
+        let mut until: Option<Instant> = None;
+        while batch.len() < self.options.batch {
+            let Some(polled) = self.consumer.poll(wait) else { break };
+            match polled {
+                Ok(message) => {
+                    let (partition, offset) = (message.partition(), message.offset());
+                    let taken_at = Millis(message.timestamp().to_millis().unwrap_or_default());
+                    let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+                    next.insert(partition, offset + 1);
+                    match self.decoder.decode(payload) {
+                        Ok(published) => batch.push(Delivered { published, partition, offset, taken_at }),
+                        Err(error) => {
+                            tracing::error!(partition, offset, %error, "a record of the decisions cannot be read: it is passed over");
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the decisions could not be read; tried again");
+                    break;
+                }
+            }
+            let until = *until.get_or_insert_with(|| Instant::now() + self.options.linger);
+            wait = until.saturating_duration_since(Instant::now());
+        }
+        (batch, next)
+    }
+
+    /// Writes a batch until it is kept, this member's no longer, or the end is asked for.
+    fn write(&mut self, batch: &[Delivered], next: &BTreeMap<i32, i64>, assignment: u64) {
+        let begun = Instant::now();
+        let mut pause = PAUSES.0;
+        let mut paused = false;
+        loop {
+            let written = if batch.is_empty() {
+                Ok(Kept::default())
+            } else {
+                self.runtime.block_on(self.destination.write(batch))
+            };
+            match written {
+                Ok(kept) => {
+                    if paused {
+                        self.hold(false);
+                        tracing::info!(destination = self.destination.name(), took = ?begun.elapsed(), "delivers again");
+                    }
+                    self.count(batch, kept, begun);
+                    if assignment == self.changes.load(Ordering::SeqCst) {
+                        lock(&self.place).written.extend(next);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.metrics.delivery_failures.up(self.label);
+                    if !paused {
+                        tracing::warn!(%error, records = batch.len(), "a batch was not delivered; it is tried until it is");
+                        self.hold(true);
+                        paused = true;
+                    }
+                }
+            }
+            let until = Instant::now() + pause;
+            pause = (pause * 2).min(PAUSES.1);
+            while Instant::now() < until {
+                // Paused partitions bring nothing; the poll keeps this member in its group.
+                let _nothing = self.consumer.poll(POLL);
+                if self.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                if assignment != self.changes.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hold(&self, hold: bool) {
+        let done = self
+            .consumer
+            .assignment()
+            .and_then(|list| if hold { self.consumer.pause(&list) } else { self.consumer.resume(&list) });
+        if let Err(error) = done {
+            tracing::warn!(%error, "the partitions of a destination could not be held");
+        }
+    }
+
+    fn count(&self, batch: &[Delivered], kept: Kept, begun: Instant) {
+        use metrics::Delivery;
+        let Self { metrics, label, .. } = self;
+        let outcomes = [
+            (Delivery::New, kept.new),
+            (Delivery::Repeated, kept.repeated),
+            (Delivery::Superseded, kept.superseded),
+            (Delivery::Applied, kept.applied),
+        ];
+        for (outcome, records) in outcomes {
+            metrics.delivered.add((*label, outcome), records as u64);
+        }
+        metrics.delivery_batch.of(*label, batch.len());
+        metrics.delivery_seconds.took(*label, begun.elapsed());
+        let now = SystemClock.now();
+        for delivered in batch {
+            let age = now.0.saturating_sub(delivered.published.received_at.0).max(0).unsigned_abs();
+            metrics.end_to_end.took(*label, Duration::from_millis(age));
+        }
+    }
+
+    fn look_after(&self) {
+        match self.runtime.block_on(self.destination.look_after()) {
+            Ok(waiting) => {
+                self.metrics.waiting_decisions.set(self.label, i64::try_from(waiting.count).unwrap_or(i64::MAX));
+                let oldest = i64::try_from(waiting.oldest.as_secs()).unwrap_or(i64::MAX);
+                self.metrics.waiting_oldest.set(self.label, oldest);
+            }
+            Err(error) => tracing::debug!(%error, "what waits could not be looked after"),
+        }
+    }
+}
+
+/// Commits what is written and not committed yet.
+fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>) {
+    let due = lock(place).due();
+    if due.is_empty() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in &due {
+        // An offset above 0 is always taken.
+        let _taken = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+    }
+    match consumer.commit(&list, CommitMode::Sync) {
+        Ok(()) => lock(place).committed.extend(due),
+        Err(error) => {
+            tracing::debug!(%error, "offsets of a destination could not be committed; the next commit carries them")
+        }
+    }
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}

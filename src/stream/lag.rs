@@ -1,0 +1,109 @@
+//! How far behind the reader and the destinations are: asked of Kafka now and then, and told as metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+
+use super::item::Topic;
+use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::state::State;
+use crate::base::clock::{Clock as _, SystemClock};
+use crate::ops::metrics::{self, Metrics};
+
+const EVERY: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The thread that asks.
+pub(super) struct Lag(Option<JoinHandle<()>>);
+
+impl Lag {
+    pub(super) fn start(
+        options: &KafkaOptions,
+        destinations: Vec<(metrics::Destination, String)>,
+        state: Arc<State>,
+        metrics: Arc<Metrics>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, StreamError> {
+        let made = |config: rdkafka::ClientConfig| -> Result<BaseConsumer<Telling>, StreamError> {
+            config.create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))
+        };
+        let ends = made(options.client())?;
+        let groups = destinations
+            .into_iter()
+            .map(|(label, suffix)| {
+                let mut config = options.client();
+                config.set("group.id", format!("{}-{suffix}", options.group));
+                Ok((label, made(config)?))
+            })
+            .collect::<Result<Vec<_>, StreamError>>()?;
+        let options = options.clone();
+        let thread = std::thread::Builder::new().name("lag".to_owned()).spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if let Err(error) = measure(&options, (&ends, &groups), &state, &metrics) {
+                    tracing::debug!(%error, "the lag could not be measured");
+                }
+                let next = Instant::now() + EVERY;
+                while Instant::now() < next && !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(STEP);
+                }
+            }
+        })?;
+        Ok(Self(Some(thread)))
+    }
+
+    pub(super) fn join(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that measures the lag panicked");
+        }
+    }
+}
+
+fn measure(
+    options: &KafkaOptions,
+    (ends, groups): (&BaseConsumer<Telling>, &[(metrics::Destination, BaseConsumer<Telling>)]),
+    state: &State,
+    metrics: &Metrics,
+) -> Result<(), KafkaError> {
+    let positions = state.positions();
+    let newest = state.merged_at();
+    let age = SystemClock.now().0.saturating_sub(newest.0).max(0);
+    for topic in Topic::ALL {
+        for (partition, position) in positions.of(topic).iter().enumerate() {
+            let number = i32::try_from(partition).unwrap_or(i32::MAX);
+            let (low, end) = ends.fetch_watermarks(options.topics.of(topic), number, PATIENCE)?;
+            let lag = end.saturating_sub((*position).max(low)).max(0);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge of what is far below 2^53")]
+            let (lag, seconds) = (lag as f64, if lag == 0 { 0.0 } else { age as f64 / 1_000.0 });
+            metrics.stream_lag.set(topic.into(), partition, lag);
+            metrics.stream_lag_seconds.set(topic.into(), partition, seconds);
+        }
+    }
+    let decisions = &options.topics.decisions;
+    for (label, group) in groups {
+        let mut list = TopicPartitionList::new();
+        for partition in (0_i32..).take(positions.decisions.len()) {
+            list.add_partition(decisions, partition);
+        }
+        for element in group.committed_offsets(list, PATIENCE)?.elements() {
+            let partition = element.partition();
+            let (low, end) = ends.fetch_watermarks(decisions, partition, PATIENCE)?;
+            let committed = if let Offset::Offset(offset) = element.offset() { offset } else { low };
+            #[expect(clippy::cast_precision_loss, reason = "a gauge of what is far below 2^53")]
+            metrics.delivery_lag.set(
+                *label,
+                usize::try_from(partition).unwrap_or(0),
+                end.saturating_sub(committed).max(0) as f64,
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The reader: every partition of the topics, from where it is told, to the merge.
+//!
+//! ```text
+//! topic ─▶ consumer (one thread a topic): read and check ─▶ bounded channel ─▶ merge
+//! ```
+//!
+//! In: positions to begin at. Out: items in the order of their partition's offsets, and the news that a partition is at its
+//! end. One consumer a topic: Kafka's client says of an end which partition it is, and not of which topic.
+//! Back-pressure: a lane that is full is paused, and goes on when it has emptied; a full channel stops the reading.
+//!
+//! It never commits: where the group stands says nothing of where this process is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::Offset;
+
+use super::item::{Item, Reading, Topic};
+use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::protocol::Moment;
+use super::reread::Again;
+use crate::base::clock::Millis;
+
+/// Items that are handed over together at most.
+const CHUNK: usize = 256;
+/// How long a poll waits for a message.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What the reader hands over.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Items of one topic, each after the ones before it in its partition.
+    Items(Vec<(Item, Moment)>),
+    /// A partition is at its end.
+    End(Topic, i32, Moment),
+    /// What an owner reads again.
+    Again(Again),
+}
+
+/// Which lanes are to be held: set by the merge, looked at by the reader.
+#[derive(Debug)]
+pub(super) struct Held(Vec<AtomicBool>);
+
+impl Held {
+    fn of(partitions: usize) -> Self {
+        Self((0..partitions).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    pub(super) fn set(&self, partition: usize, held: bool) {
+        if let Some(flag) = self.0.get(partition) {
+            flag.store(held, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, partition: usize) -> bool {
+        self.0.get(partition).is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
+/// The thread of one topic.
+pub(super) struct TopicReader {
+    pub(super) held: Arc<Held>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TopicReader {
+    /// Starts to read `topic` from `positions`, by partition.
+    pub(super) fn start(
+        options: &KafkaOptions,
+        topic: Topic,
+        positions: &[i64],
+        reading: Arc<Reading>,
+        to: SyncSender<Read>,
+        (stop, began): (Arc<AtomicBool>, Instant),
+    ) -> Result<Self, StreamError> {
+        let name = options.topics.of(topic).to_owned();
+        let consumer: BaseConsumer<Telling> = options
+            .reader(reading.instance)
+            .create_with_context(Telling)
+            .map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in (0_i32..).zip(positions) {
+            list.add_partition_offset(&name, partition, Offset::Offset(*position))
+                .map_err(StreamError::kafka(format!("{name} cannot be read from {position}")))?;
+        }
+        consumer.assign(&list).map_err(StreamError::kafka(format!("{name} cannot be read")))?;
+        let held = Arc::new(Held::of(positions.len()));
+        let mut work = Work {
+            consumer,
+            name,
+            topic,
+            reading,
+            held: Arc::clone(&held),
+            paused: vec![false; positions.len()],
+            before: vec![Millis(0); positions.len()],
+            began,
+        };
+        let thread = std::thread::Builder::new().name(format!("read-{topic:?}").to_lowercase());
+        let thread = thread.spawn(move || while !stop.load(Ordering::Relaxed) && work.round(&to) {})?;
+        Ok(Self { held, thread: Some(thread) })
+    }
+
+    /// Waits for the end of the thread, which was told to stop.
+    pub(super) fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a reader of a topic panicked");
+        }
+    }
+}
+
+struct Work {
+    consumer: BaseConsumer<Telling>,
+    name: String,
+    topic: Topic,
+    reading: Arc<Reading>,
+    held: Arc<Held>,
+    paused: Vec<bool>,
+    /// Time of the last message of each partition.
+    before: Vec<Millis>,
+    began: Instant,
+}
+
+impl Work {
+    /// Reads what is there, up to a chunk, and hands it over; false when nobody takes it any more.
+    fn round(&mut self, to: &SyncSender<Read>) -> bool {
+        self.hold();
+        let mut items = Vec::new();
+        let mut wait = POLL;
+        while items.len() < CHUNK {
+            let Some(polled) = self.consumer.poll(wait) else { break };
+            wait = Duration::ZERO;
+            match polled {
+                Ok(message) => {
+                    let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
+                    let before = self.before.get(place).copied().unwrap_or_default();
+                    let item = self.reading.item(self.topic, &message, before);
+                    if let Some(before) = self.before.get_mut(place) {
+                        *before = item.at;
+                    }
+                    items.push((item, self.began.elapsed()));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    // What was read before the end is handed over before it.
+                    if !items.is_empty() && to.send(Read::Items(std::mem::take(&mut items))).is_err() {
+                        return false;
+                    }
+                    if to.send(Read::End(self.topic, partition, self.began.elapsed())).is_err() {
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried again");
+                    break;
+                }
+            }
+        }
+        items.is_empty() || to.send(Read::Items(items)).is_ok()
+    }
+
+    /// Pauses and resumes as the merge wants it.
+    fn hold(&mut self) {
+        for (partition, paused) in self.paused.iter_mut().enumerate() {
+            let wanted = self.held.get(partition);
+            if wanted == *paused {
+                continue;
+            }
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&self.name, i32::try_from(partition).unwrap_or(i32::MAX));
+            let done = if wanted { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+            match done {
+                Ok(()) => *paused = wanted,
+                Err(error) => tracing::warn!(topic = self.name, partition, %error, "a partition could not be held"),
+            }
+        }
+    }
+}
