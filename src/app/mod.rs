@@ -7,6 +7,7 @@
 
 mod key;
 mod observer;
+mod stack;
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -17,11 +18,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::api::{self, Api, server};
 use crate::base::clock::SystemClock;
 use crate::base::money::Rates;
-use crate::config::{Bytes, Config};
+use crate::config::{Bytes, Config, WhenAway};
 use crate::decision::ReasonRules;
 use crate::engine::ports::Log;
 use crate::engine::{self, Engine, EngineParts, SetUp, TimeSource};
@@ -32,13 +34,17 @@ use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::telemetry;
 use crate::store::{SqliteLog, SqliteOptions};
+use crate::stream::Stream;
 use crate::transaction;
 use observer::Counting;
+use stack::Stack;
 
 /// How long threads that hang may hold up the process after everything is closed.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The most entries of the log that are written together.
 const LOG_GROUP: usize = 4_096;
+/// How often it is asked whether the stream can still go on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Connections that read the log.
 const LOG_READERS: usize = 4;
 
@@ -80,8 +86,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         // Why: a signal while the history is rebuilt ends it; nothing was accepted yet.
         () = shutdown.asked() => Ok(None),
     };
-    let engine = match started {
-        Ok(Some(engine)) => engine,
+    let (engine, stream) = match started {
+        Ok(Some(started)) => started,
         other => {
             health.enter(Stage::Stopping);
             shutdown.ask();
@@ -93,11 +99,39 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     health.enter(Stage::Serving);
     tell_ready(address, &engine)?;
 
-    shutdown.asked().await;
+    let fatal = until_the_end(&shutdown, stream.as_ref()).await;
     health.enter(Stage::Stopping);
     let begun = Instant::now();
     let cut = serving.await.context("the server ended badly")?;
-    finish(config, &engine, cut, begun).await
+    if let Some(stream) = stream {
+        let grace = config.server.shutdown_grace;
+        // Blocking: its threads are waited for.
+        tokio::task::spawn_blocking(move || stream.stop(grace)).await.context("the stream ended badly")?;
+    }
+    finish(config, &engine, cut, begun).await?;
+    if fatal {
+        bail!("Kafka's producer gave up for good; nothing that was accepted is lost, start this process again");
+    }
+    Ok(())
+}
+
+/// Waits for the end; true when the stream cannot go on in this process.
+async fn until_the_end(shutdown: &Shutdown, stream: Option<&Stream>) -> bool {
+    let Some(stream) = stream else {
+        shutdown.asked().await;
+        return false;
+    };
+    loop {
+        tokio::select! {
+            () = shutdown.asked() => return false,
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if stream.is_fatal() {
+                    shutdown.ask();
+                    return true;
+                }
+            }
+        }
+    }
 }
 
 /// Flushes the log and says how the end went.
@@ -136,20 +170,38 @@ fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// Opens the log, loads the model and rebuilds the history.
-async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Engine> {
+async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<(Engine, Option<Stream>)> {
     let begun = Instant::now();
+    let catalogue = Arc::new(Catalogue::shipped(config.money.base_currency)?);
+    let stack = if config.kafka.is_there() { Some(Stack::open(config, &catalogue).await?) } else { None };
+    let shared: Option<Arc<dyn Log>> =
+        stack.as_ref().map(|stack| Arc::new(stack.log(Handle::current())) as Arc<dyn Log>);
+    let counted = Arc::clone(&metrics);
     let parts = {
         let config = config.clone();
         // Blocking: disk, and a model's warm-up.
-        tokio::task::spawn_blocking(move || parts(&config, metrics)).await.context("loading ended badly")??
+        let loading = tokio::task::spawn_blocking(move || parts(&config, catalogue, shared, counted));
+        loading.await.context("loading ended badly")??
     };
+    let (rates, instance) = (Arc::clone(&parts.rates), parts.instance);
     let engine = Engine::new(parts).context("the model asks for features that schemas/features.toml does not have")?;
+    if let Some(stack) = stack {
+        let stream = stack.follow(config, &engine, (rates, instance, metrics)).await?;
+        tracing::info!(took = ?begun.elapsed(), stream_time = ?engine.stream_time(), "topics followed, model loaded");
+        return Ok((engine, Some(stream)));
+    }
     let rebuilt = engine.rebuild().await.context("the history cannot be rebuilt from the log")?;
     tracing::info!(took = ?begun.elapsed(), ?rebuilt, "log open, model loaded, history rebuilt");
-    Ok(engine)
+    Ok((engine, None))
 }
 
-fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> {
+/// What the engine is made of; `shared` is the log of the stack.
+fn parts(
+    config: &Config,
+    catalogue: Arc<Catalogue>,
+    shared: Option<Arc<dyn Log>>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<EngineParts> {
     let base = config.money.base_currency;
     let rates = match &config.money.rates {
         None => Rates::of_base(base),
@@ -159,8 +211,11 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
         }
     };
-    let catalogue = Arc::new(Catalogue::shipped(config.money.base_currency)?);
-    let log: Arc<dyn Log> = Arc::new(open_log(config)?);
+    let set_up = if shared.is_some() { SetUp::Stack } else { SetUp::Embedded };
+    let log = match shared {
+        Some(shared) => shared,
+        None => Arc::new(open_log(config)?),
+    };
     let history = HistoryOptions {
         key: key::hash_key(&config.history)?,
         lateness: millis(config.history.lateness),
@@ -184,7 +239,7 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             max_waiting_labels: config.history.max_waiting_labels,
             store_wait: config.store.wait,
             explain_wait: config.model.explain_wait,
-            unrecorded: None,
+            unrecorded: (config.kafka.when_away == WhenAway::Answer).then_some(config.kafka.answer_after),
         },
         reasons: ReasonRules {
             most: config.model.reasons,
@@ -192,7 +247,7 @@ fn parts(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<EngineParts> 
             hidden: config.reasons.hidden.iter().cloned().collect(),
         },
         durability: config.store.durability,
-        set_up: SetUp::Embedded,
+        set_up,
         instance: rand::random(),
         observer: Arc::new(Counting(metrics)),
     })
@@ -240,8 +295,14 @@ fn limits(config: &Config) -> anyhow::Result<api::Limits> {
         deadline: server.default_deadline,
         body_wait: server.body_timeout,
         max_ahead: (config.history.clock == TimeSource::Wall).then(|| millis(config.history.max_ahead)),
-        transaction: transaction::Limits { bytes: body, ..transaction::Limits::default() },
+        transaction: transaction_limits(config)?,
     })
+}
+
+/// Bounds of a transaction, the same for every mouth.
+fn transaction_limits(config: &Config) -> anyhow::Result<transaction::Limits> {
+    let bytes = usize::try_from(config.server.max_body.0).context("server.max_body is beyond this machine")?;
+    Ok(transaction::Limits { bytes, ..transaction::Limits::default() })
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -7,6 +7,7 @@
 mod reader;
 mod sections;
 mod setting;
+mod stack;
 
 use std::path::Path;
 
@@ -14,12 +15,14 @@ use reader::Reader;
 
 pub use reader::Fault;
 pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
-pub use setting::Bytes;
+pub use setting::{Bytes, Password};
+pub use stack::{Kafka, Postgres, SaslWord, Squeeze, Stream, Switch, WhenAway};
 
 use crate::base::money::Currency;
 use crate::decision::{OnFallback, Policy};
 use crate::features::Catalogue;
 use crate::ops::telemetry::{self, LogFormat};
+use crate::transaction::Connector;
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -38,6 +41,12 @@ pub struct Config {
     pub money: Money,
     /// What is answered when the model cannot.
     pub policy: Policy,
+    /// Kafka: the stack, where it is there.
+    pub kafka: Kafka,
+    /// How its topics are followed.
+    pub stream: Stream,
+    /// Where decisions complete the transactions' rows.
+    pub postgres: Postgres,
     /// Logs.
     pub log: Log,
     effective: Vec<(&'static str, String)>,
@@ -83,6 +92,9 @@ impl Config {
                 overload: reader.take("policy.on_overload", OnFallback::FailOpen),
                 no_model: reader.take("policy.on_no_model", OnFallback::Refuse),
             },
+            kafka: Kafka::read(&mut reader),
+            stream: Stream::read(&mut reader),
+            postgres: Postgres::read(&mut reader),
             log: Log {
                 format: reader.take("log.format", LogFormat::Human),
                 level: reader.take_if(
@@ -142,6 +154,7 @@ impl Config {
             reader.fault("model.max_batch", format!("must be at most model.max_queue ({})", self.model.max_queue));
         }
         self.check_hidden(reader);
+        self.check_stack(reader);
         if self.store.max_background > self.store.max_open {
             reader.fault("store.max_background", format!("must be at most store.max_open ({})", self.store.max_open));
         }
@@ -161,6 +174,35 @@ impl Config {
 }
 
 impl Config {
+    /// Rules of the stack.
+    fn check_stack(&self, reader: &mut Reader) {
+        let (kafka, postgres) = (&self.kafka, &self.postgres);
+        if postgres.is_there() && !kafka.is_there() {
+            reader.fault("postgres.host", "needs kafka.brokers: decisions come to PostgreSQL by Kafka".to_owned());
+        }
+        let mut topics = [&kafka.transactions, &kafka.labels, &kafka.decisions, &kafka.rejected];
+        topics.sort_unstable();
+        if topics.windows(2).any(|pair| pair.first() == pair.last()) {
+            reader.fault("kafka.rejected", "the four topics must have four names".to_owned());
+        }
+        if kafka.sasl != SaslWord::Off && (kafka.user.is_empty() || kafka.password.0.is_none()) {
+            reader.fault("kafka.sasl", "needs kafka.user and kafka.password".to_owned());
+        }
+        if kafka.sasl == SaslWord::Plain && !kafka.tls.is_on() {
+            reader.fault("kafka.sasl", "sends the password in the clear: set kafka.tls".to_owned());
+        }
+        if !postgres.revision_column.is_empty() && !postgres.time_column.is_empty() {
+            reader.fault("postgres.time_column", "is instead of postgres.revision_column: leave one empty".to_owned());
+        }
+        if postgres.lock_timeout > postgres.statement_timeout {
+            reader.fault("postgres.lock_timeout", "must be at most postgres.statement_timeout".to_owned());
+        }
+        if kafka.is_there() && !Connector::shipped_names().any(|name| name == self.stream.connector) {
+            let known = Connector::shipped_names().collect::<Vec<_>>().join(", ");
+            reader.fault("stream.connector", format!("must be one of {known}"));
+        }
+    }
+
     /// What is to be hidden must be in the catalogue: a misspelt name would be told.
     fn check_hidden(&self, reader: &mut Reader) {
         match Catalogue::shipped(self.money.base_currency) {

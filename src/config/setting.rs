@@ -7,6 +7,7 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::Workers;
+use super::stack::{SaslWord, Squeeze, Switch, WhenAway};
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
 use crate::decision::{By, OnFallback};
@@ -218,6 +219,22 @@ impl Setting for Option<Secret> {
     }
 }
 
+/// A password; empty for none.
+#[derive(Debug, Clone, Default)]
+pub struct Password(pub Option<Secret>);
+
+impl Setting for Password {
+    const RULE: &'static str = "text, or \"\" for none";
+
+    fn read(value: &Raw) -> Option<Self> {
+        value.text().map(|text| Self((!text.is_empty()).then(|| Secret::new(text.to_owned()))))
+    }
+
+    fn print(&self) -> String {
+        if self.0.is_some() { "\"***\"".to_owned() } else { "\"\"".to_owned() }
+    }
+}
+
 impl Setting for Currency {
     const RULE: &'static str = "an ISO 4217 currency code such as \"EUR\"";
 
@@ -270,6 +287,15 @@ macro_rules! words {
 words!(Durability, "\"committed\" or \"queued\"", { Committed = "committed", Queued = "queued" });
 words!(TimeSource, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" });
 words!(By, "\"feature\" or \"group\"", { Feature = "feature", Group = "group" });
+words!(Switch, "\"on\" or \"off\"", { On = "on", Off = "off" });
+words!(WhenAway, "\"refuse\" or \"answer\"", { Refuse = "refuse", Answer = "answer" });
+words!(Squeeze, "\"none\", \"lz4\" or \"zstd\"", { None = "none", Lz4 = "lz4", Zstd = "zstd" });
+words!(SaslWord, "\"off\", \"plain\", \"scram_sha_256\" or \"scram_sha_512\"", {
+    Off = "off",
+    Plain = "plain",
+    ScramSha256 = "scram_sha_256",
+    ScramSha512 = "scram_sha_512"
+});
 words!(LogFormat, "\"human\" or \"json\"", { Human = "human", Json = "json" });
 words!(OnFallback, "\"fail_open\", \"fail_closed\" or \"refuse\"", {
     FailOpen = "fail_open",

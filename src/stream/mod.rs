@@ -59,7 +59,7 @@ use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::reread::Rereading;
 use self::state::State;
-use crate::base::clock::{Clock, Millis};
+use crate::base::clock::Clock;
 use crate::base::money::Rates;
 use crate::engine::delivery::Destination;
 use crate::engine::ports::{Lookup, Scorer};

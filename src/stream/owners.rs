@@ -64,11 +64,6 @@ impl Owners {
         again.drain(..due).map(|(_, followed)| followed).collect()
     }
 
-    /// Transactions that wait to come again.
-    pub(super) fn waiting(&self) -> usize {
-        self.again.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// Sends a refused message to the dead letters, and settles its place when that is acknowledged.
     pub(super) fn bury(self: &Arc<Self>, topic: Topic, place: Place, original: &Original, rejection: &Rejection) {
         let name = self.topics.of(topic);

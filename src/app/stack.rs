@@ -1,0 +1,149 @@
+//! Wiring of the stack: Kafka's topics, the history that follows them, the destinations.
+//!
+//! ```text
+//! topics checked ─▶ producer ─▶ engine ─▶ follow from the snapshot or the beginning ─▶ caught up: ready ─▶ join the group
+//!                                          └▶ deliver to PostgreSQL, from the first moment on
+//! end: follow nothing more ─▶ acknowledgements ─▶ last commits ─▶ leave the groups
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::transaction_limits;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::money::Rates;
+use crate::config::{Config, SaslWord, Squeeze};
+use crate::engine::Engine;
+use crate::engine::ports::{LogError, Lookup, Reading, Stored};
+use crate::features::Catalogue;
+use crate::ops::metrics::Metrics;
+use crate::stream::{
+    Compression, Connection, KafkaOptions, Mechanism, Sasl, Stream, StreamOptions, Tls, TopicNames, TopicRules,
+};
+use crate::transaction::Connector;
+
+/// What the engine's parts need of the stack.
+pub(super) struct Stack {
+    connection: Connection,
+}
+
+impl Stack {
+    /// Checks the topics and opens what the engine needs.
+    pub(super) async fn open(config: &Config, catalogue: &Catalogue) -> anyhow::Result<Self> {
+        let rules = TopicRules {
+            create: config.kafka.create_topics.is_on(),
+            partitions: i32::try_from(config.kafka.partitions)?,
+            replicas: i32::try_from(config.kafka.replicas)?,
+            retention: config.kafka.retention,
+            least_retention: config.history.lateness,
+            longest_window: Duration::from_millis(catalogue.reach().max(0).unsigned_abs()) + config.history.lateness,
+        };
+        let options = kafka_options(config)?;
+        let connection = Connection::open(options, &rules).await?;
+        Ok(Self { connection })
+    }
+
+    /// The engine's log.
+    pub(super) fn log(&self, runtime: Handle) -> crate::stream::KafkaLog {
+        self.connection.log(Arc::new(NoStore), runtime)
+    }
+
+    /// Follows the topics; returns when the reader has passed what they held, as a member of the group.
+    pub(super) async fn follow(
+        self,
+        config: &Config,
+        engine: &Engine,
+        parts: (Arc<Rates>, u64, Arc<Metrics>),
+    ) -> anyhow::Result<Stream> {
+        let (rates, instance, metrics) = parts;
+        let options = StreamOptions {
+            settle: config.stream.settle,
+            patience: config.stream.patience,
+            behind: config.stream.behind,
+            max_open: config.store.max_open / 2,
+            connector: Connector::shipped(&config.stream.connector)?,
+            canonical: Connector::shipped("canonical")?,
+            limits: transaction_limits(config)?,
+            rates,
+            instance,
+            time: config.history.clock,
+            max_ahead: config.history.max_ahead,
+        };
+        let from = self.begin(engine).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut stream = Stream::start(self.connection, options, engine, &from, (clock, metrics, Handle::current()))?;
+        stream.measure(Vec::new())?;
+        stream.caught_up().await;
+        engine.open();
+        stream.join()?;
+        Ok(stream)
+    }
+
+    /// Where reading begins: at the topics' beginning.
+    async fn begin(&self, engine: &Engine) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
+        // Blocking: one question a partition.
+        let marks = tokio::task::block_in_place(|| self.connection.watermarks())?;
+        if marks.begin.values().flatten().any(|begin| *begin > 0) {
+            tracing::warn!(
+                "the topics no longer hold their beginning: decisions say history_incomplete until the windows are full"
+            );
+            engine.set_incomplete(None);
+        }
+        Ok(marks.begin)
+    }
+}
+
+fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
+    let kafka = &config.kafka;
+    let mechanism = match kafka.sasl {
+        SaslWord::Off => None,
+        SaslWord::Plain => Some(Mechanism::Plain),
+        SaslWord::ScramSha256 => Some(Mechanism::ScramSha256),
+        SaslWord::ScramSha512 => Some(Mechanism::ScramSha512),
+    };
+    let sasl = match (mechanism, kafka.password.0.clone()) {
+        (Some(mechanism), Some(password)) => Some(Sasl { mechanism, user: kafka.user.clone(), password }),
+        _ => None,
+    };
+    let tls = kafka.tls.is_on().then(|| Tls {
+        ca: kafka.ca_file.clone(),
+        certificate: kafka.certificate_file.clone(),
+        key: kafka.key_file.clone(),
+    });
+    Ok(KafkaOptions {
+        brokers: kafka.brokers.clone(),
+        topics: TopicNames {
+            transactions: kafka.transactions.clone(),
+            labels: kafka.labels.clone(),
+            decisions: kafka.decisions.clone(),
+            rejected: kafka.rejected.clone(),
+        },
+        group: kafka.group.clone(),
+        member: (!kafka.member.is_empty()).then(|| kafka.member.clone()),
+        session_timeout: kafka.session_timeout,
+        compression: match kafka.compression {
+            Squeeze::None => Compression::None,
+            Squeeze::Lz4 => Compression::Lz4,
+            Squeeze::Zstd => Compression::Zstd,
+        },
+        linger: kafka.linger,
+        fetch_wait: kafka.fetch_wait,
+        spool_bytes: kafka.spool.0,
+        spool_records: kafka.spool_records,
+        tls,
+        sasl,
+    })
+}
+
+/// Nothing is looked up where no destination keeps decisions.
+#[derive(Debug)]
+struct NoStore;
+
+impl Lookup for NoStore {
+    fn find<'a>(&'a self, _transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
+        Box::pin(std::future::ready(Err(LogError::Failed("no store of decisions is configured".to_owned()))))
+    }
+}
