@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Says in one line what this machine lacks, and how to get it. Prints nothing when all is there.
+#   scripts/prerequisites.sh            what the build needs
+#   scripts/prerequisites.sh servers    and what Kafka and PostgreSQL need, for the tests and `make stack`
 set -euo pipefail
 
 missing=()
@@ -23,6 +25,25 @@ fi
 # Asked by name too, since this script also runs without make.
 if ! command -v make >/dev/null 2>&1; then
   missing+=("make (your system's package make)")
+fi
+# The clients of Kafka and PostgreSQL are linked with OpenSSL.
+if ! command -v pkg-config >/dev/null 2>&1; then
+  missing+=("pkg-config (your system's package pkg-config)")
+elif ! pkg-config --exists openssl; then
+  missing+=("OpenSSL's headers (your system's package libssl-dev or openssl-devel)")
+fi
+
+if [ "${1:-}" = servers ]; then
+  if ! command -v java >/dev/null 2>&1; then
+    missing+=("Java 17 or newer for Kafka (on Debian the package openjdk-17-jre-headless)")
+  else
+    java=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${java:-0}" -ge 17 ] || missing+=("Java 17 or newer for Kafka, here is ${java:-another}")
+  fi
+  command -v mvn >/dev/null 2>&1 || compgen -G ".cache/kafka-*/whole" >/dev/null || missing+=("Maven, which fetches Kafka (on Debian the package maven)")
+  postgres=$(find /usr/lib/postgresql -maxdepth 1 -name '[0-9]*' -printf '%f\n' 2>/dev/null | sort -n | tail -n 1)
+  [ -n "$postgres" ] || postgres=$(postgres --version 2>/dev/null | sed 's/.* \([0-9]*\)\..*/\1/')
+  [ "${postgres:-0}" -ge 15 ] || missing+=("PostgreSQL 15 or newer (on Debian the package postgresql)")
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then

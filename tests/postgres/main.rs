@@ -1,0 +1,15 @@
+//! The destination `postgres` against a real server: `scripts/postgres.sh` starts one with a data folder of its own, or
+//! `ASSAY_TEST_POSTGRES_URL` names a superuser's database elsewhere. Every test has a database and a role of its own.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod finding;
+mod outage;
+mod place;
+mod plans;
+mod records;
+mod server;
+mod setup;
+mod tls;
+mod waiting;
+mod writing;

@@ -1,0 +1,94 @@
+//! No statement scans the payments' table, and how many rows a second one connection keeps.
+
+use std::time::{Duration, Instant};
+
+use assay::engine::delivery::{Delivered, Destination};
+use assay::store::postgres::Fourth;
+
+use crate::place::Place;
+use crate::records::{decided, revised};
+
+/// Rows of the table: 200,000, in the long form 20 million.
+fn table_rows() -> u32 {
+    if std::env::var_os("ASSAY_LONG").is_some() { 20_000_000 } else { 200_000 }
+}
+
+/// Every line of the plan that reads the table must be a probe of an index, by the key.
+fn assert_by_key(plan: &str) {
+    let lines: Vec<&str> = plan.lines().collect();
+    let mut probes = 0;
+    for (at, line) in lines.iter().enumerate() {
+        assert!(!line.contains("Seq Scan") && !line.contains("Hash Join") && !line.contains("Merge Join"), "{plan}");
+        let reads = line.contains("Scan") && (line.contains(" on payments") || line.contains("payments_pkey"));
+        if reads {
+            assert!(line.contains("Index Scan using payments_pkey") || line.contains("Index Only Scan"), "{plan}");
+            assert!(lines[at + 1].trim_start().starts_with("Index Cond: ((id)::text ="), "{plan}");
+            probes += 1;
+        }
+    }
+    assert_eq!(probes, 2, "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_scans_the_table() {
+    for fourth in [Fourth::Revision("revision".into()), Fourth::None] {
+        let place = Place::fourth(fourth.clone()).await;
+        let rows = if fourth == Fourth::None { 200_000 } else { table_rows() };
+        place
+            .execute(&format!("INSERT INTO shop.payments (id) SELECT 'tx-' || g FROM generate_series(1, {rows}) g"))
+            .await;
+        for analyzed in [false, true] {
+            if analyzed {
+                place.execute("ANALYZE shop.payments").await;
+            }
+            let store = place.store();
+            let plans = store.plans().await.unwrap();
+            assert_eq!(plans.len(), 2);
+            for plan in plans {
+                assert_by_key(&plan);
+            }
+        }
+        // The server's own count, after statements of every kind.
+        let scans = "SELECT coalesce(seq_scan, 0) FROM pg_stat_user_tables WHERE relname = 'payments'";
+        place.execute("SELECT pg_stat_force_next_flush()").await;
+        let before = place.count(scans).await;
+        let store = place.store();
+        let batch: Vec<Delivered> = (1..=500).map(|at| decided(&format!("tx-{at}"), 0.5)).collect();
+        assert_eq!(store.write(&batch).await.unwrap().applied, 500);
+        store.write(&batch).await.unwrap();
+        store.write(&[decided("tx-1", 0.1), revised("tx-2", 0.1, 1), decided("absent", 0.1)]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        assert_eq!(store.look_after().await.unwrap().count, 1);
+        store.find("tx-1").await.unwrap();
+        // A session tells its counts when it ends, at the latest.
+        drop(store);
+        let probes = "SELECT coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'payments'";
+        let begun = Instant::now();
+        while place.count(probes).await < 1_500 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the server's counts did not arrive");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(place.count(scans).await, before, "{fourth:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_quick_among_many_rows() {
+    let place = Place::new().await;
+    let rows: u32 = if std::env::var_os("ASSAY_LONG").is_some() { 200_000 } else { 20_000 };
+    place.execute(&format!("INSERT INTO shop.payments (id) SELECT 'tx-' || g FROM generate_series(1, {rows}) g")).await;
+    place.execute("VACUUM ANALYZE shop.payments").await;
+    let store = place.store();
+    store.prepare().await.unwrap();
+    let mut took = Duration::ZERO;
+    for start in (1..=rows).step_by(500) {
+        let batch: Vec<Delivered> =
+            (start..start + 500).map(|at| decided(&format!("tx-{at}"), at as f32 / rows as f32)).collect();
+        let begun = Instant::now();
+        assert_eq!(store.write(&batch).await.unwrap().applied, 500);
+        took += begun.elapsed();
+    }
+    let rate = f64::from(rows) / took.as_secs_f64();
+    println!("{rows} rows in batches of 500: {rate:.0} rows a second on one connection");
+    assert!(rate > 500.0, "{rate:.0} rows a second");
+}
