@@ -17,17 +17,24 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
 use crate::config::{Config, SaslWord, Squeeze};
 use crate::engine::Engine;
+use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
 use crate::features::Catalogue;
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{self, Metrics};
+use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
 use crate::stream::{
-    Compression, Connection, KafkaOptions, Mechanism, Sasl, Stream, StreamOptions, Tls, TopicNames, TopicRules,
+    Compression, Connection, DeliveryOptions, KafkaOptions, Mechanism, Sasl, Stream, StreamOptions, Tls, TopicNames,
+    TopicRules,
 };
 use crate::transaction::Connector;
+
+/// How often rows that were not there are looked for.
+const LOOK_AFTER: Duration = Duration::from_millis(250);
 
 /// What the engine's parts need of the stack.
 pub(super) struct Stack {
     connection: Connection,
+    postgres: Option<Arc<PostgresStore>>,
 }
 
 impl Stack {
@@ -43,12 +50,17 @@ impl Stack {
         };
         let options = kafka_options(config)?;
         let connection = Connection::open(options, &rules).await?;
-        Ok(Self { connection })
+        let postgres = if config.postgres.is_there() { Some(open_postgres(config).await?) } else { None };
+        Ok(Self { connection, postgres })
     }
 
     /// The engine's log.
     pub(super) fn log(&self, runtime: Handle) -> crate::stream::KafkaLog {
-        self.connection.log(Arc::new(NoStore), runtime)
+        let store: Arc<dyn Lookup> = match &self.postgres {
+            Some(postgres) => Arc::new(Looking(Arc::clone(postgres))),
+            None => Arc::new(NoStore),
+        };
+        self.connection.log(store, runtime)
     }
 
     /// Follows the topics; returns when the reader has passed what they held, as a member of the group.
@@ -72,10 +84,20 @@ impl Stack {
             time: config.history.clock,
             max_ahead: config.history.max_ahead,
         };
-        let from = self.begin(engine).await?;
+        let from = self.begin(engine)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut stream = Stream::start(self.connection, options, engine, &from, (clock, metrics, Handle::current()))?;
-        stream.measure(Vec::new())?;
+        let mut destinations = Vec::new();
+        if let Some(postgres) = self.postgres {
+            let delivery = DeliveryOptions {
+                batch: config.postgres.batch,
+                linger: config.postgres.linger,
+                look_after: LOOK_AFTER,
+            };
+            destinations.push((metrics::Destination::Postgres, postgres.name().to_owned()));
+            stream.deliver(postgres, delivery, metrics::Destination::Postgres)?;
+        }
+        stream.measure(destinations)?;
         stream.caught_up().await;
         engine.open();
         stream.join()?;
@@ -83,7 +105,7 @@ impl Stack {
     }
 
     /// Where reading begins: at the topics' beginning.
-    async fn begin(&self, engine: &Engine) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
+    fn begin(&self, engine: &Engine) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
         // Blocking: one question a partition.
         let marks = tokio::task::block_in_place(|| self.connection.watermarks())?;
         if marks.begin.values().flatten().any(|begin| *begin > 0) {
@@ -136,6 +158,56 @@ fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         tls,
         sasl,
     })
+}
+
+/// The destination, its schema brought up to date; a server that is away is tried again with the first batch.
+async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
+    let section = &config.postgres;
+    let fourth = match (section.revision_column.as_str(), section.time_column.as_str()) {
+        ("", "") => Fourth::None,
+        ("", time) => Fourth::Time(time.to_owned()),
+        (revision, _) => Fourth::Revision(revision.to_owned()),
+    };
+    let options = PostgresOptions {
+        url: None,
+        host: section.host.clone(),
+        port: u16::try_from(section.port)?,
+        database: section.database.clone(),
+        user: section.user.clone(),
+        password: section.password.0.clone(),
+        tls: if section.tls.is_on() { postgres::Tls::Verify } else { postgres::Tls::Off },
+        ca_file: section.ca_file.clone(),
+        schema: section.schema.clone(),
+        rows: RowTable {
+            table: section.table.clone(),
+            key: section.key_column.clone(),
+            score: section.score_column.clone(),
+            version: section.version_column.clone(),
+            flag: section.flag_column.clone(),
+            fourth,
+        },
+        statement_timeout: section.statement_timeout,
+        lock_timeout: section.lock_timeout,
+        ..PostgresOptions::default()
+    };
+    let store = Arc::new(PostgresStore::new(&options)?);
+    match store.prepare().await {
+        Err(error @ PostgresError::Unavailable(_)) => {
+            tracing::warn!(%error, "PostgreSQL is away; decisions wait in Kafka until it is back");
+        }
+        prepared => prepared?,
+    }
+    Ok(store)
+}
+
+/// What is looked up in PostgreSQL.
+#[derive(Debug)]
+struct Looking(Arc<PostgresStore>);
+
+impl Lookup for Looking {
+    fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
+        Box::pin(async move { self.0.find(transaction_id).await.map_err(|error| LogError::Failed(error.to_string())) })
+    }
 }
 
 /// Nothing is looked up where no destination keeps decisions.
