@@ -128,7 +128,7 @@ pub(super) struct Ledger<S> {
     /// Whether history or the index may lack something.
     pub(super) incomplete: bool,
     pub(super) newest: Option<Millis>,
-    models: Vec<Arc<ModelRef>>,
+    pub(super) models: Vec<Arc<ModelRef>>,
     rows: Rows,
     key: HashKey,
     lateness: i64,

@@ -21,6 +21,7 @@ mod line;
 pub mod ports;
 mod rebuild;
 mod recall;
+pub mod snapshot;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,15 +1,18 @@
 //! What implements the ports: logs (the engine's [`Log`](crate::engine::ports::Log) port), and files.
 //!
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
-//! conformance test runs on both. `files` reads transactions out of files and writes rows into them.
+//! conformance test runs on both. `files` reads transactions out of files and writes rows into them. `snapshots` keeps what
+//! the engine knows in a folder.
 
 #[cfg(test)]
 mod conformance;
 pub mod files;
 pub mod memory;
+pub mod snapshots;
 pub mod sqlite;
 
 pub use memory::MemoryLog;
+pub use snapshots::Snapshots;
 pub use sqlite::{SqliteLog, SqliteOptions, StoreError};
 
 use crate::base::money::RateQuality;

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use super::History;
 use super::bytes::{Bytes, put, put_time};
+use super::entities::Entities;
 use super::profile::Profile;
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
@@ -42,6 +43,8 @@ const NEVER: i64 = i64::MIN;
 /// A hold on a history.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hold {
+    /// Which one: an export that let its hold go ends no later one's.
+    number: u64,
     /// The newest event when it began.
     newest: Option<Millis>,
     /// Events that may still be inserted.
@@ -51,6 +54,7 @@ pub(super) struct Hold {
 /// How far an export is.
 #[derive(Debug, Default)]
 pub struct Walk {
+    hold: u64,
     begun: bool,
     kind: usize,
     below: Option<usize>,
@@ -93,17 +97,24 @@ pub fn key_check(key: &HashKey) -> u64 {
 }
 
 impl History {
-    /// Begins an export. Of two at a time the second would end the first's hold: the caller keeps them apart.
-    pub fn hold(&mut self) -> Walk {
-        self.hold = Some(Hold { newest: self.newest, left: HELD_EVENTS });
-        self.entities.iter_mut().for_each(super::Entities::hold);
-        Walk::default()
+    /// Begins an export; `None` while another goes on.
+    pub fn hold(&mut self) -> Option<Walk> {
+        if self.hold.is_some() {
+            return None;
+        }
+        self.holds += 1;
+        self.hold = Some(Hold { number: self.holds, newest: self.newest, left: HELD_EVENTS });
+        self.entities.iter_mut().for_each(Entities::hold);
+        Some(Walk { hold: self.holds, ..Walk::default() })
     }
 
-    /// Ends an export, done or not.
-    pub fn release(&mut self) {
-        self.hold = None;
-        self.entities.iter_mut().for_each(super::Entities::release);
+    /// Ends an export, done or not. `false` when it had lapsed.
+    pub fn release(&mut self, walk: &Walk) -> bool {
+        let held = self.hold.is_some_and(|hold| hold.number == walk.hold);
+        if held {
+            self.let_go();
+        }
+        held
     }
 
     /// Appends the next shard to `shard`; `false` when there was none left.
@@ -116,7 +127,7 @@ impl History {
 
     /// As [`History::write`], with shards of weight `most`.
     pub(super) fn write_weighing(&self, most: usize, walk: &mut Walk, shard: &mut Vec<u8>) -> Result<bool, Lapsed> {
-        let hold = self.hold.ok_or(Lapsed)?;
+        let hold = self.hold.filter(|hold| hold.number == walk.hold).ok_or(Lapsed)?;
         if !walk.begun {
             walk.begun = true;
             shard.push(HEAD);
@@ -162,9 +173,14 @@ impl History {
         if let Some(hold) = &mut self.hold {
             match hold.left.checked_sub(events) {
                 Some(left) => hold.left = left,
-                None => self.release(),
+                None => self.let_go(),
             }
         }
+    }
+
+    fn let_go(&mut self) {
+        self.hold = None;
+        self.entities.iter_mut().for_each(Entities::release);
     }
 
     fn read_head(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {

@@ -88,7 +88,7 @@ fn export<'a>(history: &mut History, all: &'a [Coming], course: Course) -> (Vec<
     let mut coming = all.iter();
     let mut give = |history: &mut History, many: usize| coming.by_ref().take(many).for_each(|one| take(history, one));
     give(history, course.hold);
-    let mut walk = history.hold();
+    let mut walk = history.hold().unwrap();
     give(history, course.positions);
     let mut shards = Vec::new();
     let mut shard = Vec::new();
@@ -96,7 +96,7 @@ fn export<'a>(history: &mut History, all: &'a [Coming], course: Course) -> (Vec<
         shards.push(std::mem::take(&mut shard));
         give(history, course.between);
     }
-    history.release();
+    assert!(history.release(&walk));
     give(history, usize::MAX);
     (shards, all.get(course.hold + course.positions..).unwrap_or_default())
 }
@@ -241,14 +241,16 @@ fn a_hold_ends_by_itself() {
     let (mut history, _) = of_catalogue(&catalogues()[0], LATENESS[0], 1 << 16);
     let one = transaction(START, "a", 0, 0, 1);
     history.insert(&event(&one));
-    let mut walk = history.hold();
+    let mut walk = history.hold().unwrap();
+    assert!(history.hold().is_none(), "one at a time");
     let mut shard = Vec::new();
     assert_eq!(history.write(&mut walk, &mut shard), Ok(true));
     history.let_go_after(HELD_EVENTS);
     assert_eq!(history.write(&mut walk, &mut shard), Ok(true));
     history.insert(&event(&one));
     assert_eq!(history.write(&mut walk, &mut shard), Err(Lapsed));
-    assert!(history.hold.is_none());
+    assert!(history.hold.is_none() && history.hold().is_some());
+    assert!(!history.release(&walk) && history.hold.is_some(), "it does not end the other's");
 }
 
 #[test]

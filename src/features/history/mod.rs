@@ -62,6 +62,8 @@ pub struct History {
     hashes: Hashes,
     scratch: Vec<Readings>,
     hold: Option<export::Hold>,
+    /// Holds there were.
+    holds: u64,
 }
 
 /// How much a history holds.
@@ -84,7 +86,7 @@ impl History {
         let hashes = Hashes::of(catalogue.kept());
         let entities = |kept| Entities::new(kept, &hashes, options.lateness, options.exact_events);
         let entities = catalogue.kept().iter().map(entities).collect();
-        Self { options, entities, newest: None, hashes, scratch: Vec::new(), hold: None }
+        Self { options, entities, newest: None, hashes, scratch: Vec::new(), hold: None, holds: 0 }
     }
 
     /// Inserts `events` one by one and reads `plan` as of each, appending to `rows` one row an event.
