@@ -15,7 +15,7 @@ use assay::base::hash::HashKey;
 use assay::base::money::{Currency, Rates};
 use assay::decision::{By, Policy, ReasonRules, Source};
 use assay::engine::ports::NoObserver;
-use assay::engine::snapshot::{Admitted, Build, ReadFrom, Shards as _};
+use assay::engine::snapshot::{Admitted, Build, ReadFrom};
 use assay::engine::{Durability, Engine, EngineParts, Label, Limits, Received, TimeSource};
 use assay::features::{Catalogue, Event, HistoryOptions};
 use assay::simulate::{Settings, World};
