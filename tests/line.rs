@@ -25,6 +25,8 @@ use serde_json::Value;
 
 #[path = "line/reasons.rs"]
 mod reasons;
+#[path = "line/snapshots.rs"]
+mod snapshots;
 
 const LATENESS: i64 = 48 * HOUR;
 const START: i64 = 1_700_000_000_000;

@@ -7,6 +7,7 @@
 
 mod key;
 mod observer;
+mod snapshots;
 mod stack;
 
 use std::fs;
@@ -34,10 +35,10 @@ use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::telemetry;
 use crate::store::{SqliteLog, SqliteOptions};
-use crate::stream::Stream;
+
 use crate::transaction;
 use observer::Counting;
-use stack::Stack;
+use stack::{Following, Stack};
 
 /// How long threads that hang may hold up the process after everything is closed.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         // Why: a signal while the history is rebuilt ends it; nothing was accepted yet.
         () = shutdown.asked() => Ok(None),
     };
-    let (engine, stream) = match started {
+    let (engine, following) = match started {
         Ok(Some(started)) => started,
         other => {
             health.enter(Stage::Stopping);
@@ -99,14 +100,12 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     health.enter(Stage::Serving);
     tell_ready(address, &engine)?;
 
-    let fatal = until_the_end(&shutdown, stream.as_ref()).await;
+    let fatal = until_the_end(&shutdown, following.as_ref()).await;
     health.enter(Stage::Stopping);
     let begun = Instant::now();
     let cut = serving.await.context("the server ended badly")?;
-    if let Some(stream) = stream {
-        let grace = config.server.shutdown_grace;
-        // Blocking: its threads are waited for.
-        tokio::task::spawn_blocking(move || stream.stop(grace)).await.context("the stream ended badly")?;
+    if let Some(following) = following {
+        following.stop(config.server.shutdown_grace, &engine).await?;
     }
     finish(config, &engine, cut, begun).await?;
     if fatal {
@@ -116,8 +115,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Waits for the end; true when the stream cannot go on in this process.
-async fn until_the_end(shutdown: &Shutdown, stream: Option<&Stream>) -> bool {
-    let Some(stream) = stream else {
+async fn until_the_end(shutdown: &Shutdown, following: Option<&Following>) -> bool {
+    let Some(following) = following else {
         shutdown.asked().await;
         return false;
     };
@@ -125,7 +124,7 @@ async fn until_the_end(shutdown: &Shutdown, stream: Option<&Stream>) -> bool {
         tokio::select! {
             () = shutdown.asked() => return false,
             () = tokio::time::sleep(LOOK_EVERY) => {
-                if stream.is_fatal() {
+                if following.is_fatal() {
                     shutdown.ask();
                     return true;
                 }
@@ -170,7 +169,7 @@ fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// Opens the log, loads the model and rebuilds the history.
-async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<(Engine, Option<Stream>)> {
+async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<(Engine, Option<Following>)> {
     let begun = Instant::now();
     let catalogue = Arc::new(Catalogue::shipped(config.money.base_currency)?);
     let stack = if config.kafka.is_there() { Some(Stack::open(config, &catalogue).await?) } else { None };
@@ -186,9 +185,9 @@ async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<(Engine
     let (rates, instance) = (Arc::clone(&parts.rates), parts.instance);
     let engine = Engine::new(parts).context("the model asks for features that schemas/features.toml does not have")?;
     if let Some(stack) = stack {
-        let stream = stack.follow(config, &engine, (rates, instance, metrics)).await?;
+        let following = stack.follow(config, &engine, (rates, instance, metrics)).await?;
         tracing::info!(took = ?begun.elapsed(), stream_time = ?engine.stream_time(), "topics followed, model loaded");
-        return Ok((engine, Some(stream)));
+        return Ok((engine, Some(following)));
     }
     let rebuilt = engine.rebuild().await.context("the history cannot be rebuilt from the log")?;
     tracing::info!(took = ?begun.elapsed(), ?rebuilt, "log open, model loaded, history rebuilt");

@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
+use super::snapshots::{self, Begin};
 use super::transaction_limits;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
@@ -21,10 +24,11 @@ use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
 use crate::features::Catalogue;
 use crate::ops::metrics::{self, Metrics};
+use crate::store::Snapshots;
 use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
 use crate::stream::{
-    Compression, Connection, DeliveryOptions, KafkaOptions, Mechanism, Sasl, Stream, StreamOptions, Tls, TopicNames,
-    TopicRules,
+    Compression, Connection, DeliveryOptions, KafkaOptions, Mechanism, Positioned, Sasl, Stream, StreamOptions, Tls,
+    TopicNames, TopicRules,
 };
 use crate::transaction::Connector;
 
@@ -69,7 +73,7 @@ impl Stack {
         config: &Config,
         engine: &Engine,
         parts: (Arc<Rates>, u64, Arc<Metrics>),
-    ) -> anyhow::Result<Stream> {
+    ) -> anyhow::Result<Following> {
         let (rates, instance, metrics) = parts;
         let options = StreamOptions {
             settle: config.stream.settle,
@@ -84,9 +88,11 @@ impl Stack {
             time: config.history.clock,
             max_ahead: config.history.max_ahead,
         };
-        let from = self.begin(engine)?;
+        let snapshots = snapshots::folder(config);
+        let from = tokio::task::block_in_place(|| self.begin(engine, snapshots.as_ref()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut stream = Stream::start(self.connection, options, engine, &from, (clock, metrics, Handle::current()))?;
+        let mut stream =
+            Stream::start(self.connection, options, engine, &from, (clock, Arc::clone(&metrics), Handle::current()))?;
         let mut destinations = Vec::new();
         if let Some(postgres) = self.postgres {
             let delivery = DeliveryOptions {
@@ -99,15 +105,24 @@ impl Stack {
         }
         stream.measure(destinations)?;
         stream.caught_up().await;
-        engine.open();
+        engine.take_requests();
         stream.join()?;
-        Ok(stream)
+        let positioned = stream.positioned();
+        let writing = snapshots.map(|snapshots| {
+            let task = snapshots::start(config, snapshots.clone(), engine.clone(), positioned.clone(), metrics);
+            (task, snapshots, positioned)
+        });
+        Ok(Following { stream, writing })
     }
 
-    /// Where reading begins: at the topics' beginning.
-    fn begin(&self, engine: &Engine) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
-        // Blocking: one question a partition.
-        let marks = tokio::task::block_in_place(|| self.connection.watermarks())?;
+    /// Where reading begins: where the newest snapshot ends, or at the topics' beginning. Blocking.
+    fn begin(&self, engine: &Engine, snapshots: Option<&Snapshots>) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
+        let marks = self.connection.watermarks()?;
+        match snapshots.map(|snapshots| snapshots::restore(snapshots, engine, &marks)).transpose()?.flatten() {
+            Some(Begin::Offsets(offsets)) => return Ok(offsets),
+            Some(Begin::Moment(moment)) => return Ok(self.connection.offsets_at(moment)?),
+            None => {}
+        }
         if marks.begin.values().flatten().any(|begin| *begin > 0) {
             tracing::warn!(
                 "the topics no longer hold their beginning: decisions say history_incomplete until the windows are full"
@@ -115,6 +130,37 @@ impl Stack {
             engine.set_incomplete(None);
         }
         Ok(marks.begin)
+    }
+}
+
+/// The running stack. [`Following::stop`] ends it in order.
+pub(super) struct Following {
+    stream: Stream,
+    writing: Option<(JoinHandle<()>, Snapshots, Positioned)>,
+}
+
+impl Following {
+    /// Whether only a new process can go on.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.stream.is_fatal()
+    }
+
+    /// Ends the reading and the deliveries, and writes a last snapshot, so that the next start has little to read.
+    pub(super) async fn stop(self, grace: Duration, engine: &Engine) -> anyhow::Result<()> {
+        let Self { stream, writing } = self;
+        // Blocking: its threads are waited for.
+        tokio::task::spawn_blocking(move || stream.stop(grace)).await.context("the stream ended badly")?;
+        if let Some((task, snapshots, positioned)) = writing {
+            task.abort();
+            drop(task.await);
+            let engine = engine.clone();
+            let written =
+                tokio::task::spawn_blocking(move || snapshots::write(&snapshots, &engine, &positioned)).await?;
+            if let Err(error) = written {
+                tracing::warn!(%error, "no last snapshot of the history; the next start reads more");
+            }
+        }
+        Ok(())
     }
 }
 

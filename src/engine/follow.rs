@@ -127,11 +127,6 @@ impl<S: Scorer> Engine<S> {
         Follower { core: Arc::clone(&self.core), settlement, runtime }
     }
 
-    /// Takes requests and starts the background queue: history is followed, not rebuilt from the log.
-    pub fn open(&self) {
-        self.begin();
-    }
-
     /// Says whether the reader of the topics is behind: decisions of meanwhile say so.
     pub fn set_behind(&self, behind: bool) {
         self.core.behind.store(behind, Ordering::Relaxed);

@@ -70,6 +70,14 @@ pub(crate) fn second_of(at: Millis) -> u32 {
 pub(crate) struct Ids {
     shards: Vec<Shard>,
     swept: usize,
+    held: Option<Held>,
+}
+
+/// While the index is being exported: ids from this second on stay, for so many insertions.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    second: u32,
+    left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +89,7 @@ struct Shard {
 
 impl Ids {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), swept: 0 }
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), swept: 0, held: None }
     }
 
     /// What is known of the id with this keyed hash.
@@ -91,7 +99,7 @@ impl Ids {
 
     /// Enters or replaces an id, and lets some of those before `horizon` go.
     pub(crate) fn put(&mut self, id: u128, seen: &Seen, horizon: Millis) {
-        let horizon = second_of(horizon);
+        let horizon = self.held_back(second_of(horizon));
         if let Some(shard) = self.shards.get_mut(shard_of(id)) {
             shard.put(&encode(&hash_bytes(id), seen), horizon);
         }
@@ -107,6 +115,53 @@ impl Ids {
     pub(crate) fn bytes(&self) -> usize {
         let slots: usize = self.shards.iter().map(|shard| shard.slots.capacity() * ENTRY).sum();
         slots + self.shards.capacity() * size_of::<Shard>()
+    }
+
+    /// From now on no id from `horizon` on is forgotten, for `insertions` at most.
+    pub(crate) fn hold(&mut self, horizon: Millis, insertions: usize) {
+        self.held = Some(Held { second: second_of(horizon), left: insertions });
+    }
+
+    /// Forgets again as time moves on.
+    pub(crate) fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Appends the entries of shard `number`, 0 to 255, as they are; how many, or `None` beyond the last shard.
+    pub(crate) fn write_shard(&self, number: usize, out: &mut Vec<u8>) -> Option<usize> {
+        let shard = self.shards.get(number)?;
+        out.reserve(shard.len * ENTRY);
+        shard.slots.iter().filter(|entry| is_occupied(entry)).for_each(|entry| out.extend_from_slice(entry));
+        Some(shard.len)
+    }
+
+    /// Replaces shard `number` by what [`Ids::write_shard`] wrote; `None` where the bytes are no such entries.
+    pub(crate) fn read_shard(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
+        let (entries, rest) = bytes.as_chunks::<ENTRY>();
+        if !rest.is_empty() || !entries.iter().all(is_occupied) {
+            return None;
+        }
+        let needed = ((entries.len() + 1) * 100).div_ceil(85);
+        let mut shard = Shard { slots: vec![EMPTY; needed.max(FIRST_SLOTS)], len: 0, swept: 0 };
+        entries.iter().for_each(|entry| shard.place(entry));
+        *self.shards.get_mut(number)? = shard;
+        Some(entries.len())
+    }
+
+    /// Lets every id before `horizon` go at once.
+    pub(crate) fn forget_before(&mut self, horizon: Millis) {
+        let horizon = second_of(horizon);
+        self.shards.iter_mut().for_each(|shard| shard.resize(horizon));
+    }
+
+    fn held_back(&mut self, horizon: u32) -> u32 {
+        let Some(held) = &mut self.held else { return horizon };
+        let second = held.second;
+        match held.left.checked_sub(1) {
+            Some(left) => held.left = left,
+            None => self.held = None,
+        }
+        horizon.min(second)
     }
 
     fn sweep(&mut self, horizon: u32) {
@@ -304,6 +359,36 @@ mod tests {
         for number in (0..1_000_000_u32).step_by(997) {
             assert_eq!(ids.get(KEY.wide(&number.to_le_bytes())), Some(seen(number)));
         }
+    }
+
+    #[test]
+    fn shards_come_back_and_a_held_index_forgets_nothing_from_its_horizon_on() {
+        let mut ids = Ids::new();
+        let put = |ids: &mut Ids, number: u32, horizon: u32| {
+            ids.put(KEY.wide(&number.to_le_bytes()), &seen(number), Millis(i64::from(horizon) * SECOND));
+        };
+        (0..20_000_u32).for_each(|number| put(&mut ids, number, 0));
+        ids.hold(Millis(10_000 * SECOND), 30_000);
+        let (mut read, mut shard) = (Ids::new(), Vec::new());
+        let mut next = 20_000;
+        for number in 0.. {
+            shard.clear();
+            let Some(many) = ids.write_shard(number, &mut shard) else { break };
+            assert_eq!(read.read_shard(number, &shard), Some(many));
+            // Between two shards come more than all that were there, each with a later horizon.
+            (next..next + 100).for_each(|more| put(&mut ids, more, more));
+            next += 100;
+        }
+        let known = |ids: &Ids, number: u32| ids.get(KEY.wide(&number.to_le_bytes())) == Some(seen(number));
+        assert!((10_000..20_000).all(|number| known(&read, number) && known(&ids, number)));
+        assert!(ids.len() < 37_000, "those before the horizon go: {}", ids.len());
+        (next..next + 60_000).for_each(|more| put(&mut ids, more, more));
+        assert!(ids.len() < 20_000, "a hold ends by itself: {}", ids.len());
+        assert_eq!(read.read_shard(0, &[0; ENTRY]), None);
+        assert_eq!(read.read_shard(0, &[0xff; ENTRY + 1]), None);
+        assert_eq!(read.read_shard(SHARDS, &[]), None);
+        read.forget_before(Millis(15_000 * SECOND));
+        assert!(known(&read, 15_000) && !known(&read, 14_999));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! is looked for among the open ones; else it waits, bounded in number and in time, and is applied when its transaction
 //! is observed. A label may be applied twice: history takes each once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::core::Core;
@@ -21,7 +22,7 @@ const LOOKS: usize = 3;
 /// Labels whose transaction has not come.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    labels: HashMap<String, Vec<Label>>,
+    labels: BTreeMap<String, Vec<Label>>,
     count: usize,
     most: usize,
     retention: i64,
@@ -31,7 +32,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// At most `most` labels, each until the stream is `retention` milliseconds past it.
     pub(super) fn new(most: usize, retention: i64) -> Self {
-        Self { labels: HashMap::new(), count: 0, most, retention, swept: Millis(i64::MIN) }
+        Self { labels: BTreeMap::new(), count: 0, most, retention, swept: Millis(i64::MIN) }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -63,6 +64,19 @@ impl Waiting {
         let labels = self.labels.remove(transaction_id).unwrap_or_default();
         self.count -= labels.len();
         labels
+    }
+
+    /// The labels of the transactions after id `after` in the order of ids, of so many that they are `most` or more.
+    pub(super) fn after(&self, after: Option<&str>, most: usize) -> Vec<&Label> {
+        let mut found = Vec::new();
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.labels.range::<str, _>((begin, Bound::Unbounded));
+        while found.len() < most
+            && let Some((_, labels)) = rest.next()
+        {
+            found.extend(labels);
+        }
+        found
     }
 
     /// Gives up labels past their retention, looking once in an hour of the stream; how many.
@@ -142,6 +156,14 @@ mod tests {
         assert_eq!((waiting.len(), waiting.labels.len()), (2, 1));
         assert_eq!(waiting.take("a").len(), 2);
         assert_eq!((waiting.len(), waiting.take("a").len()), (0, 0));
+    }
+
+    #[test]
+    fn waiting_labels_are_walked_by_their_transactions() {
+        let mut waiting = Waiting::new(9, HOUR);
+        assert!([("b", 1), ("a", 1), ("b", 2), ("c", 1)].into_iter().all(|(id, at)| waiting.put(label(id, at))));
+        let ids = |after, most| waiting.after(after, most).iter().map(|one| &*one.transaction_id).collect::<String>();
+        assert_eq!([ids(None, 9), ids(None, 2), ids(Some("a"), 1), ids(Some("c"), 1)], ["abbc", "abb", "bb", ""]);
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub(super) struct Ledger<S> {
     /// The stream's time from which on it does not matter any more.
     pub(super) complete_at: Option<Millis>,
     pub(super) newest: Option<Millis>,
-    models: Vec<Arc<ModelRef>>,
+    pub(super) models: Vec<Arc<ModelRef>>,
     pub(super) rows: Rows,
     pub(super) key: HashKey,
     pub(super) lateness: i64,

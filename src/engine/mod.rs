@@ -23,6 +23,7 @@ mod line;
 pub mod ports;
 mod rebuild;
 mod recall;
+pub mod snapshot;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

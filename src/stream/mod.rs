@@ -37,7 +37,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
 pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
@@ -59,7 +61,7 @@ use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::reread::Rereading;
 use self::state::State;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;
 use crate::engine::delivery::Destination;
 use crate::engine::ports::{Lookup, Scorer};
@@ -160,6 +162,38 @@ impl Connection {
         Ok(Watermarks { begin, end })
     }
 
+    /// The first offsets whose messages Kafka took at `moment` or later; the end where there are none. Blocking.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn offsets_at(&self, moment: Millis) -> Result<BTreeMap<String, Vec<i64>>, StreamError> {
+        let consumer: BaseConsumer<Telling> = self
+            .options
+            .reader(0)
+            .create_with_context(Telling)
+            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
+        let mut offsets = self.watermarks()?.end;
+        let mut wanted = TopicPartitionList::new();
+        for (name, ends) in &offsets {
+            for (partition, _) in (0_i32..).zip(ends) {
+                wanted
+                    .add_partition_offset(name, partition, Offset::Offset(moment.0.max(0)))
+                    .map_err(StreamError::kafka(format!("{name} cannot be asked about")))?;
+            }
+        }
+        let found = consumer.offsets_for_times(wanted, PATIENCE);
+        for element in found.map_err(StreamError::kafka("Kafka does not say what it held then"))?.elements() {
+            let place = usize::try_from(element.partition()).ok();
+            let ends = offsets.get_mut(element.topic());
+            if let (Some(end), Offset::Offset(offset)) =
+                (ends.zip(place).and_then(|(ends, place)| ends.get_mut(place)), element.offset())
+            {
+                *end = offset;
+            }
+        }
+        Ok(offsets)
+    }
+
     const fn count(&self, topic: Topic) -> usize {
         match topic {
             Topic::Transactions => self.partitions.transactions,
@@ -177,6 +211,23 @@ impl Connection {
             *positions.of_mut(topic) = list;
         }
         positions
+    }
+}
+
+/// Knows where the reader is, also when that has ended.
+#[derive(Debug, Clone)]
+pub struct Positioned {
+    state: Arc<State>,
+    topics: TopicNames,
+}
+
+impl Positioned {
+    /// The next offsets by topic and partition, everything below being applied: what a snapshot that is taken after this
+    /// call has to name.
+    #[must_use]
+    pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
+        let positions = self.state.positions();
+        Topic::ALL.into_iter().map(|topic| (self.topics.of(topic).to_owned(), positions.of(topic).to_vec())).collect()
     }
 }
 
@@ -325,12 +376,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Where the reader is, by topic: what a snapshot that is taken after this call has to name.
+    /// Who knows where the reader is.
     #[must_use]
-    pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
-        let positions = self.state.positions();
-        let name = |topic: Topic| self.connection.options.topics.of(topic).to_owned();
-        Topic::ALL.into_iter().map(|topic| (name(topic), positions.of(topic).to_vec())).collect()
+    pub fn positioned(&self) -> Positioned {
+        Positioned { state: Arc::clone(&self.state), topics: self.connection.options.topics.clone() }
     }
 
     /// Whether only a new process can go on.

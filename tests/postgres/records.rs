@@ -53,6 +53,7 @@ fn circumstances(id: &str) -> Circumstances<'_> {
 fn delivered(id: &str, decision: assay::decision::Decision, features: Option<PublishedFeatures>) -> Delivered {
     let sequence = next();
     let published = Published {
+        received_at: Millis(1),
         record: RecordId { instance: 0xfedc_ba98_7654_3210, sequence },
         transaction: Arc::new(transaction(id)),
         base: BaseAmount { minor: 1_111, rate: RateQuality::Stale },

@@ -54,7 +54,7 @@ pub(super) struct Moment<'a> {
 
 /// Amounts of a block; absent where the catalogue needs none of this entity, or none so old any more.
 #[derive(Debug)]
-enum Amounts {
+pub(super) enum Amounts {
     Unneeded,
     Forgotten,
     Narrow(Vec<u32>),
@@ -64,13 +64,13 @@ enum Amounts {
 /// A run of events.
 #[derive(Debug)]
 pub(super) struct Block {
-    first: i64,
+    pub(super) first: i64,
     pub(super) before: Totals,
-    times: Vec<u32>,
-    amounts: Amounts,
-    values: Values,
-    smallest: u64,
-    largest: u64,
+    pub(super) times: Vec<u32>,
+    pub(super) amounts: Amounts,
+    pub(super) values: Values,
+    pub(super) smallest: u64,
+    pub(super) largest: u64,
 }
 
 impl Block {
@@ -311,7 +311,8 @@ impl Block {
         }
     }
 
-    fn measure(&mut self) {
+    /// Finds the smallest and the largest amount again.
+    pub(super) fn measure(&mut self) {
         let mut extremes = (u64::MAX, 0);
         for index in 0..self.len() {
             let amount = self.amount(index);

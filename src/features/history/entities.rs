@@ -16,6 +16,9 @@ use crate::features::rows::Known;
 /// One entity is looked over for what has passed its time at every this many insertions.
 const SWEEP_EVERY: u32 = 4;
 
+/// What writing a profile costs before its first event, in events.
+const PROFILE_WEIGHT: usize = 16;
+
 /// The entities of one kind.
 #[derive(Debug)]
 pub(super) struct Entities {
@@ -29,6 +32,8 @@ pub(super) struct Entities {
     index: HashTable<u32>,
     profiles: Vec<Profile>,
     newest: i64,
+    /// While an export goes on, the newest event when it began: what a reading from then on can reach stays.
+    held: Option<i64>,
     since_sweep: u32,
     swept: usize,
     found: Found,
@@ -46,10 +51,11 @@ impl Entities {
             own: hashes.column(&kept.entity),
             values: kept.values.iter().map(|(field, _)| hashes.column(field)).collect(),
             labels: kept.labels,
-            keep: Keep { amounts, width, values, reach, lateness, exact },
+            keep: Keep { amounts, width, values, reach, lateness, exact, noting: false },
             index: HashTable::new(),
             profiles: Vec::new(),
             newest: i64::MIN,
+            held: None,
             since_sweep: 0,
             swept: 0,
             found: Found::default(),
@@ -133,10 +139,70 @@ impl Entities {
         })
     }
 
+    /// From now on nothing is forgotten that a reading can reach, and late events among tiles are noted.
+    pub(super) fn hold(&mut self) {
+        self.held = Some(self.newest);
+    }
+
+    /// Forgets again as time moves on.
+    pub(super) fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// The newest event when the export began.
+    pub(super) fn held(&self) -> i64 {
+        self.held.unwrap_or(self.newest)
+    }
+
+    /// Takes up the time of a stored history.
+    pub(super) fn begin(&mut self, newest: i64) {
+        self.newest = newest;
+    }
+
+    /// Appends profiles from place `below` downwards until their weight is `most`, or all are written; the place
+    /// below which the rest stands, and the profiles and events written. One heavy profile is written whole.
+    pub(super) fn write(&self, below: usize, most: usize, base: i64, out: &mut Vec<u8>) -> (usize, usize, usize) {
+        let (mut place, mut weight, mut many, mut events) = (below.min(self.profiles.len()), 0, 0, 0);
+        while weight < most
+            && let Some(next) = place.checked_sub(1)
+            && let Some(profile) = self.profiles.get(next)
+        {
+            place = next;
+            weight += PROFILE_WEIGHT + profile.weight();
+            if !profile.is_empty() {
+                profile.write(out, base);
+                many += 1;
+                events += profile.exact();
+            }
+        }
+        (place, many, events)
+    }
+
+    /// Takes a stored profile in; one that is known gives way to it.
+    pub(super) fn put(&mut self, profile: Profile) {
+        let place = self.place(profile.key);
+        if let Some(slot) = self.profiles.get_mut(place) {
+            *slot = profile;
+        }
+    }
+
+    /// What is forgotten is measured from here.
+    fn past(&self) -> i64 {
+        self.held.map_or(self.newest, |held| held.min(self.newest))
+    }
+
+    /// While an export goes on no event is put into tiles that stands by itself: it could come again.
+    fn keep(&self) -> Keep {
+        match self.held {
+            Some(_) => Keep { exact: usize::MAX, noting: true, ..self.keep },
+            None => self.keep,
+        }
+    }
+
     fn insert(&mut self, place: usize, event: &Event<'_>, values: &[Value]) -> Own {
         let at = event.transaction.occurred_at.0;
         self.newest = self.newest.max(at);
-        let (newest, keep) = (self.newest, self.keep);
+        let (newest, past, keep) = (self.newest, self.past(), self.keep());
         let id = &event.transaction.transaction_id;
         let unreachable = at <= newest.saturating_sub(keep.lateness).saturating_sub(keep.reach);
         let Some(profile) = self.profiles.get_mut(place) else {
@@ -146,7 +212,7 @@ impl Entities {
         if unreachable {
             profile.find(at, id)
         } else {
-            profile.forget_runs(newest, &keep);
+            profile.forget_runs(past, &keep);
             let amount = event.base.minor.max(0).cast_unsigned();
             profile.insert(Moment { at, amount, values }, id, &keep)
         }
@@ -161,8 +227,9 @@ impl Entities {
         self.since_sweep = 0;
         self.swept = if self.swept + 1 < self.profiles.len() { self.swept + 1 } else { 0 };
         let last = self.profiles.len().saturating_sub(1);
+        let past = self.past();
         let Some(profile) = self.profiles.get_mut(self.swept) else { return };
-        profile.forget(self.newest, &self.keep);
+        profile.forget(past, &self.keep);
         if profile.is_empty() {
             let (gone, moved) = (profile.key, self.swept);
             self.profiles.swap_remove(moved);

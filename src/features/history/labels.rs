@@ -58,7 +58,7 @@ impl Frauds {
 /// The verdicts of one entity, ordered by (event's time, id, labelled_at, verdict).
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    verdicts: Vec<Verdict>,
+    pub(super) verdicts: Vec<Verdict>,
 }
 
 impl Labels {

@@ -8,13 +8,18 @@
 //! Holds keyed hashes of entities and never their identifiers.
 
 mod block;
+mod bytes;
 mod entities;
+pub mod export;
+#[cfg(test)]
+mod export_tests;
 mod hashes;
 mod labels;
 mod profile;
 mod reading;
 #[cfg(test)]
 mod recount;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod ties;
@@ -56,6 +61,9 @@ pub struct History {
     newest: Option<Millis>,
     hashes: Hashes,
     scratch: Vec<Readings>,
+    hold: Option<export::Hold>,
+    /// Holds there were.
+    holds: u64,
 }
 
 /// How much a history holds.
@@ -78,7 +86,7 @@ impl History {
         let hashes = Hashes::of(catalogue.kept());
         let entities = |kept| Entities::new(kept, &hashes, options.lateness, options.exact_events);
         let entities = catalogue.kept().iter().map(entities).collect();
-        Self { options, entities, newest: None, hashes, scratch: Vec::new() }
+        Self { options, entities, newest: None, hashes, scratch: Vec::new(), hold: None, holds: 0 }
     }
 
     /// Inserts `events` one by one and reads `plan` as of each, appending to `rows` one row an event.
@@ -227,6 +235,7 @@ impl History {
     fn advance(&mut self, events: &[Event<'_>]) {
         let newest = events.iter().map(|event| event.transaction.occurred_at).max();
         self.newest = self.newest.max(newest);
+        self.let_go_after(events.len());
     }
 
     /// Place of the customer among the plan's entities.

@@ -9,6 +9,8 @@ use super::values::ABSENT;
 
 /// A first block is cut once this many of its events are past their time.
 const CUT: usize = 32;
+/// What writing a tile costs, in events.
+const TILE_WEIGHT: usize = 32;
 
 /// What is kept of the entities of one kind, and how long.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,8 @@ pub(super) struct Keep {
     pub(super) lateness: i64,
     /// Events kept one by one at most.
     pub(super) exact: usize,
+    /// Whether late events that go among tiles are noted by their ids.
+    pub(super) noting: bool,
 }
 
 /// Everything kept of one entity.
@@ -36,8 +40,8 @@ pub(super) struct Profile {
     pub(super) total: Totals,
     pub(super) tiles: Option<Box<Tiles>>,
     pub(super) labels: Option<Box<Labels>>,
-    ties: Ties,
-    exact: usize,
+    pub(super) ties: Ties,
+    pub(super) exact: usize,
 }
 
 /// A place between two events: that many events of that block stand before it.
@@ -80,7 +84,7 @@ impl Profile {
             return own;
         }
         if self.among_tiles(moment.at) {
-            return self.insert_among_tiles(moment);
+            return self.insert_among_tiles(moment, id, keep);
         }
         let place = self.make_room(own.place, moment, keep);
         if let Some(block) = self.blocks.get_mut(place.block) {
@@ -246,7 +250,7 @@ impl Profile {
         self.forget_columns(late, keep);
         if let Some(tiles) = &mut self.tiles {
             let counted = keep.values.iter().copied().max().unwrap_or_default();
-            tiles.forget_until(horizon, late.saturating_sub(counted));
+            tiles.forget_until(horizon, late.saturating_sub(counted), late);
             if tiles.is_empty() {
                 self.tiles = None;
             }
@@ -287,6 +291,12 @@ impl Profile {
     /// Events kept one by one.
     pub(super) const fn exact(&self) -> usize {
         self.exact
+    }
+
+    /// About what writing it costs, in events.
+    pub(super) fn weight(&self) -> usize {
+        let tiles = self.tiles.as_ref().map_or(0, |tiles| tiles.tiles.len() * TILE_WEIGHT);
+        self.exact + tiles + self.labels.as_ref().map_or(0, |labels| labels.verdicts.len())
     }
 
     /// Bytes that say something (columns, ids, verdicts, tiles), and bytes reserved, the profile itself left out.
@@ -347,8 +357,15 @@ impl Profile {
         self.tiles_until().is_some_and(|until| at < until)
     }
 
-    fn insert_among_tiles(&mut self, moment: Moment<'_>) -> Own {
+    fn insert_among_tiles(&mut self, moment: Moment<'_>, id: &str, keep: &Keep) -> Own {
+        let own = Own { place: Place { block: 0, index: 0 }, present: true };
         if let Some(tiles) = &mut self.tiles {
+            if tiles.is_noted(moment.at, id) {
+                return own;
+            }
+            if keep.noting {
+                tiles.noted.insert((moment.at, id.into()));
+            }
             tiles.add(moment.at, moment.amount, moment.values);
         }
         let one = Totals::of(moment.amount);
@@ -356,7 +373,7 @@ impl Profile {
             block.before = block.before.plus(one);
         }
         self.total = self.total.plus(one);
-        Own { place: Place { block: 0, index: 0 }, present: true }
+        own
     }
 
     fn retire_first_block(&mut self, keep: &Keep) {

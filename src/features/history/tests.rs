@@ -177,11 +177,11 @@ meaning = "m"
 const LATENESS: i64 = 20_000;
 
 /// The catalogue of this file, and the shipped one.
-fn catalogues() -> [Catalogue; 2] {
+pub(super) fn catalogues() -> [Catalogue; 2] {
     [CATALOGUE, SHIPPED].map(|text| Catalogue::parse(text, Currency::parse("EUR").unwrap()).unwrap())
 }
 
-fn of_catalogue(catalogue: &Catalogue, lateness: i64, exact_events: usize) -> (History, Plan) {
+pub(super) fn of_catalogue(catalogue: &Catalogue, lateness: i64, exact_events: usize) -> (History, Plan) {
     let options = HistoryOptions { key: HashKey::new([3; 16]), lateness, exact_events };
     (History::new(catalogue, options), catalogue.full_plan().unwrap())
 }
@@ -190,7 +190,7 @@ fn history(lateness: i64, exact_events: usize) -> (History, Plan) {
     of_catalogue(&catalogues()[0], lateness, exact_events)
 }
 
-fn transaction(at: i64, id: &str, customer: u8, terminal: u8, amount: i64) -> Transaction {
+pub(super) fn transaction(at: i64, id: &str, customer: u8, terminal: u8, amount: i64) -> Transaction {
     Transaction {
         transaction_id: id.into(),
         occurred_at: Millis(at),
@@ -209,7 +209,7 @@ fn transaction(at: i64, id: &str, customer: u8, terminal: u8, amount: i64) -> Tr
     }
 }
 
-fn event(transaction: &Transaction) -> Event<'_> {
+pub(super) fn event(transaction: &Transaction) -> Event<'_> {
     Event { transaction, base: BaseAmount { minor: transaction.amount_minor, rate: RateQuality::Fresh } }
 }
 
@@ -223,7 +223,7 @@ fn compare(plan: &Plan, got: &[f64], want: &[f64]) -> Result<(), String> {
     }
 }
 
-fn row(rows: &Rows) -> Vec<f64> {
+pub(super) fn row(rows: &Rows) -> Vec<f64> {
     rows.row(rows.len() - 1).unwrap().0.to_vec()
 }
 

@@ -21,16 +21,17 @@ const UUID: u8 = 0xFF;
 /// The recent ids of one entity.
 #[derive(Debug, Default)]
 pub(super) struct Ties {
-    chunks: Vec<Chunk>,
+    pub(super) chunks: Vec<Chunk>,
 }
 
+/// The ids of some events one after the other.
 #[derive(Debug)]
-struct Chunk {
-    first: i64,
-    last: i64,
-    count: u16,
+pub(super) struct Chunk {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) count: u16,
     /// A record an id: milliseconds since the one before as LEB128, length or [`UUID`], bytes.
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Where an id stands among those of its millisecond.
@@ -110,7 +111,7 @@ impl Ties {
 }
 
 /// The smallest room for `bytes`.
-fn room(bytes: usize) -> usize {
+pub(super) fn room(bytes: usize) -> usize {
     ROOMS.into_iter().find(|room| *room >= bytes).unwrap_or(bytes)
 }
 

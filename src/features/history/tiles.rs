@@ -4,7 +4,9 @@
 //! than the events of that one tile, at each such edge. Distinct values are estimated with HyperLogLog (Flajolet,
 //! Fusy, Gandouet, Meunier, 2007): 1,024 registers, standard error 1.04/√1024 = 3.25 %.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+
+use compact_str::CompactString;
 
 use super::block::Totals;
 use super::values::{ABSENT, Value};
@@ -12,29 +14,32 @@ use crate::base::clock::HOUR;
 
 /// Length of a tile, milliseconds.
 pub(super) const WIDTH: i64 = HOUR;
-const REGISTERS: usize = 1024;
+/// Of a sketch, a byte each.
+pub(super) const REGISTERS: usize = 1024;
 
 /// An hour of events.
 #[derive(Debug)]
-struct Tile {
+pub(super) struct Tile {
     /// Hours since the epoch.
-    hour: i64,
+    pub(super) hour: i64,
     /// Totals of the tiles before it.
-    before: Totals,
-    totals: Totals,
-    smallest: u64,
-    largest: u64,
-    sketches: Vec<Sketch>,
+    pub(super) before: Totals,
+    pub(super) totals: Totals,
+    pub(super) smallest: u64,
+    pub(super) largest: u64,
+    pub(super) sketches: Vec<Sketch>,
 }
 
 /// The tiles of one entity, by hour.
 #[derive(Debug, Default)]
 pub(super) struct Tiles {
-    tiles: VecDeque<Tile>,
+    pub(super) tiles: VecDeque<Tile>,
     /// Totals of every tile there was. Like those of blocks they only mean something as differences.
-    total: Totals,
+    pub(super) total: Totals,
     /// Time of the newest event among them.
     pub(super) newest: Option<i64>,
+    /// Late events that went among the tiles while an export went on: should they come again, they are here.
+    pub(super) noted: BTreeSet<(i64, CompactString)>,
 }
 
 impl Tiles {
@@ -61,6 +66,11 @@ impl Tiles {
             }
         }
         self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
+    }
+
+    /// Whether the event (at, id) is known to be among them.
+    pub(super) fn is_noted(&self, at: i64, id: &str) -> bool {
+        !self.noted.is_empty() && self.noted.contains(&(at, CompactString::from(id)))
     }
 
     /// Totals of the events after `at`; the newest tile ends at `end`, where exact events begin.
@@ -92,8 +102,12 @@ impl Tiles {
         all
     }
 
-    /// Forgets the hours that ended at or before `horizon`, and the sketches of those before `sketches`.
-    pub(super) fn forget_until(&mut self, horizon: i64, sketches: i64) {
+    /// Forgets the hours that ended at or before `horizon`, the sketches of those before `sketches`, and which events
+    /// before `late` are among them.
+    pub(super) fn forget_until(&mut self, horizon: i64, sketches: i64, late: i64) {
+        if !self.noted.is_empty() {
+            self.noted = self.noted.split_off(&(late, CompactString::default()));
+        }
         while self.tiles.front().is_some_and(|tile| (tile.hour + 1) * WIDTH <= horizon) {
             self.tiles.pop_front();
         }
@@ -144,7 +158,7 @@ fn part(totals: Totals, share: (i64, i64)) -> Totals {
 /// HyperLogLog of 1,024 registers over 40-bit hashes.
 #[derive(Debug, Default)]
 pub(super) struct Sketch {
-    registers: Vec<u8>,
+    pub(super) registers: Vec<u8>,
 }
 
 impl Sketch {

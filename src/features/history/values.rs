@@ -14,11 +14,11 @@ pub(super) const ABSENT: Value = [0; 5];
 #[derive(Debug, Default)]
 pub(super) struct Values {
     /// The columns, one after the other.
-    cells: Box<[Value]>,
+    pub(super) cells: Box<[Value]>,
     /// Which identifiers have a column, a bit each.
-    present: u8,
+    pub(super) present: u8,
     /// Of a column.
-    room: u8,
+    pub(super) room: u8,
 }
 
 impl Values {

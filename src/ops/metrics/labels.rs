@@ -97,7 +97,7 @@ label! {
 
 label! {
     /// What became of a delivered record.
-    Delivery, "outcome", {
+    Delivery, "fate", {
         New = "new",
         Repeated = "repeated",
         Superseded = "superseded",
@@ -120,7 +120,7 @@ pub type Delivered = (Destination, Delivery);
 
 impl LabelSet for Delivered {
     const LABELS: &'static [(&'static str, &'static [&'static str])] =
-        &[("destination", Destination::VALUES), ("outcome", Delivery::VALUES)];
+        &[("destination", Destination::VALUES), ("fate", Delivery::VALUES)];
     fn index(self) -> usize {
         self.0.index() * Delivery::VALUES.len() + self.1.index()
     }
