@@ -38,6 +38,7 @@ use crate::store::{SqliteLog, SqliteOptions};
 
 use crate::transaction;
 use observer::Counting;
+pub(crate) use stack::kafka_options;
 use stack::{Following, Stack};
 
 /// How long threads that hang may hold up the process after everything is closed.

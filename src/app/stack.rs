@@ -164,7 +164,8 @@ impl Following {
     }
 }
 
-fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
+/// How Kafka is reached, by the configuration.
+pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
     let kafka = &config.kafka;
     let mechanism = match kafka.sasl {
         SaslWord::Off => None,

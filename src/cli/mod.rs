@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod check_config;
+mod dead_letters;
 mod evaluate;
 mod explain;
 mod features;
@@ -35,6 +36,7 @@ enum Command {
     Serve(serve::Serve),
     /// Print the configuration that is in force, or everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
+    DeadLetters(dead_letters::DeadLetters),
     Catalogue(catalogue::Tables),
     Features(features::Features),
     Score(score::Score),
@@ -51,6 +53,7 @@ pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::DeadLetters(command) => command.run(),
         Command::Catalogue(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),

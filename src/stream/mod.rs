@@ -17,6 +17,7 @@ mod kafka;
 mod label;
 mod lag;
 mod lanes;
+pub mod letters;
 mod log;
 mod member;
 mod merging;

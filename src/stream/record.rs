@@ -285,3 +285,7 @@ fn rate_of(number: i32) -> Result<RateQuality, RecordError> {
     let found = RATES.iter().find(|(_, known)| *known == number);
     found.map(|(rate, _)| *rate).ok_or(RecordError::Field("rate"))
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! Dead letters read again: for whoever looks at them, and sends them once more.
+//!
+//! In: the topic of dead letters, from its beginning to the end it has now. Out: letters, in the order of their partitions;
+//! sent again, a letter goes to the topic it came from, as it came.
+
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
+use rdkafka::topic_partition_list::Offset;
+
+use super::dead_letters::HEADERS;
+use super::item::original;
+use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::publisher::{Outgoing, Publisher};
+use crate::engine::follow::Original;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A message that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Partition of the dead letters.
+    pub partition: i32,
+    /// Offset in it.
+    pub offset: i64,
+    /// Why: a rejection's code.
+    pub code: String,
+    /// Why, in a sentence.
+    pub message: String,
+    /// The topic it came from.
+    pub topic: String,
+    /// The partition there, as text.
+    pub source_partition: String,
+    /// The offset there, as text.
+    pub source_offset: String,
+    /// When it was refused, RFC 3339.
+    pub time: String,
+    /// The message as it came.
+    pub original: Original,
+}
+
+impl Letter {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let mut original = original(message);
+        let (own, theirs): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut original.headers).into_iter().partition(|(key, _)| HEADERS.contains(&key.as_str()));
+        original.headers = theirs;
+        // Of a letter that was sent again and refused again the last reason counts.
+        let value = |name: &str| {
+            let found = own.iter().rev().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref());
+            found.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        };
+        let [code, message_text, topic, source_partition, source_offset, time] = HEADERS.map(value);
+        let (partition, offset) = (message.partition(), message.offset());
+        Self { partition, offset, code, message: message_text, topic, source_partition, source_offset, time, original }
+    }
+}
+
+/// Reads every letter there is now, until `each` says no. Blocking.
+///
+/// # Errors
+/// See [`StreamError`].
+pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Result<(), StreamError> {
+    let topic = &options.topics.rejected;
+    let unread = || StreamError::kafka(format!("{topic} cannot be read"));
+    let consumer: BaseConsumer<Telling> = options.reader(0).create_with_context(Telling).map_err(unread())?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(unread())?;
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    for partition in (0_i32..).take(partitions) {
+        let (begin, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(unread())?;
+        if begin >= end {
+            continue;
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(begin)).map_err(unread())?;
+        consumer.assign(&list).map_err(unread())?;
+        loop {
+            match consumer.poll(POLL) {
+                None => {}
+                Some(Ok(message)) if message.partition() == partition => {
+                    let offset = message.offset();
+                    if offset < end && !each(Letter::of(&message)) {
+                        return Ok(());
+                    }
+                    if offset + 1 >= end {
+                        break;
+                    }
+                }
+                // What of the partition before is still on its way.
+                Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => break,
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => return Err(unread()(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends letters to the topics they came from; how many were acknowledged. Blocking.
+///
+/// # Errors
+/// See [`StreamError`]; those acknowledged until then stay sent.
+pub fn retry(options: &KafkaOptions, letters: &[Letter]) -> Result<usize, StreamError> {
+    let publisher = Publisher::open(options)?;
+    let (sender, told) = std::sync::mpsc::channel();
+    let mut sent = 0;
+    for letter in letters {
+        let mut headers = OwnedHeaders::new_with_capacity(letter.original.headers.len());
+        for (key, value) in &letter.original.headers {
+            headers = headers.insert(Header { key, value: value.as_ref() });
+        }
+        let (key, payload) = (letter.original.key.as_deref(), letter.original.payload.as_slice());
+        let outgoing = Outgoing { topic: &letter.topic, key, payload, headers };
+        let sender = sender.clone();
+        let acknowledged = Box::new(move |result| drop(sender.send(result)));
+        let taken = publisher.publish(outgoing, acknowledged).map_err(|(error, _)| error);
+        taken.map_err(StreamError::kafka(format!("{} does not take a letter", letter.topic)))?;
+        sent += 1;
+    }
+    let mut acknowledged = 0;
+    for _ in 0..sent {
+        match told.recv_timeout(PATIENCE) {
+            Ok(result) => result.map_err(StreamError::kafka("a letter was not acknowledged"))?,
+            Err(_) => break,
+        }
+        acknowledged += 1;
+    }
+    Ok(acknowledged)
+}
