@@ -39,9 +39,11 @@ pub(super) enum Bug {
     AdvanceByWhatWasFetched,
     /// The first copy that was merged stays in the history, whatever the first record says.
     HistoryKeepsTheFirstCopy,
+    /// `/predict` moves the history before anything of it is in the log.
+    AskedMovesHistory,
 }
 
-pub(super) const BUGS: [Bug; 18] = [
+pub(super) const BUGS: [Bug; 19] = [
     Bug::CommitBeforeAcknowledgement,
     Bug::LastWinsInTheIndex,
     Bug::LastWinsInTheDestination,
@@ -60,4 +62,5 @@ pub(super) const BUGS: [Bug; 18] = [
     Bug::AnswersWithItsOwn,
     Bug::AdvanceByWhatWasFetched,
     Bug::HistoryKeepsTheFirstCopy,
+    Bug::AskedMovesHistory,
 ];

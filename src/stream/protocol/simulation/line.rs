@@ -104,7 +104,7 @@ impl Line {
     }
 
     /// A request of `/predict`.
-    pub(super) fn predict(&mut self, payment: &Rc<Payment>, request: Request, memory: &Memory, tally: &mut Tally) {
+    pub(super) fn predict(&mut self, payment: &Rc<Payment>, request: Request, memory: &mut Memory, tally: &mut Tally) {
         if let Some(first) = memory.first(&payment.id) {
             if first.payment == *payment {
                 let own = self.own.get(&payment.id).filter(|_| self.bug == Some(Bug::AnswersWithItsOwn));
@@ -120,6 +120,9 @@ impl Line {
             return;
         }
         let features = memory.history.read(payment);
+        if self.bug == Some(Bug::AskedMovesHistory) {
+            memory.observe(payment, None);
+        }
         if request.overloaded {
             let record = self.record(payment, Features::default(), None, Made::Predict);
             tally.answers.push(Answer { record: Rc::clone(&record), committed: false, after_first: false });
@@ -298,10 +301,10 @@ fn append(message: &Message, kafka: &mut Kafka, dice: &mut Dice) {
 #[test]
 fn a_conflict_is_judged_against_what_is_in_the_log() {
     let (mut line, mut kafka, mut dice) = (Line::new(1, None), Kafka::new(false), Dice::new(1));
-    let (memory, mut tally) = (Memory::default(), Tally::default());
+    let (mut memory, mut tally) = (Memory::default(), Tally::default());
     let asked = Rc::new(Payment { id: "t1".into(), customer: 0, at: 5, amount: 10 });
     let streamed = Rc::new(Payment { amount: 11, ..Payment::clone(&asked) });
-    line.predict(&asked, Request { committed: true, overloaded: false }, &memory, &mut tally);
+    line.predict(&asked, Request { committed: true, overloaded: false }, &mut memory, &mut tally);
     line.take(&streamed, Slot { partition: 0, offset: 3, epoch: 1 }, &memory, true);
     line.score(1, &mut tally);
     line.send(&mut kafka, &mut dice, true, &memory, &mut tally);

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) ownership: Ownership,
     generation: Option<u64>,
     rereads: Vec<Reread>,
+    /// Of the decisions and of the transactions, when the owner was told last.
+    positions: [Vec<i64>; 2],
     pub(super) line: Line,
     pub(super) writer: Writer,
     /// Does not hear from the groups, goes on as it is, and becomes a zombie.
@@ -48,6 +50,7 @@ impl Node {
             ownership: Ownership::new(),
             generation: None,
             rereads: Vec::new(),
+            positions: Default::default(),
             line: Line::new(me.1, bug),
             writer: Writer::new(me, bug),
             cut_off: false,
@@ -95,20 +98,20 @@ impl Node {
         owns.then(|| Slot { partition, offset, epoch: self.ownership.epoch().unwrap_or_default() })
     }
 
-    /// Tells the owner where the reader is.
-    pub(super) fn advance(&mut self, tally: &mut Tally) {
+    /// Tells the owner where the reader is, or was a while ago.
+    pub(super) fn advance(&mut self, fresh: bool, tally: &mut Tally) {
         let positions = |topic| self.reader.positions(topic, self.bug == Some(Bug::AdvanceByWhatWasFetched));
-        let [decisions, transactions] = [DECISIONS, TRANSACTIONS].map(positions);
+        let now = [DECISIONS, TRANSACTIONS].map(positions);
+        let before = std::mem::replace(&mut self.positions, now.clone());
+        let [decisions, transactions] = if fresh { now } else { before };
         for reread in self.ownership.advance(&decisions, &transactions) {
             tally.count("re-reads", 1);
             self.rereads.push(reread);
         }
     }
 
-    /// A part of what was to be read again.
+    /// A part of what was to be read again, even where that ownership is over: the owner has to see that.
     pub(super) fn reread(&mut self, most: usize, kafka: &Kafka) {
-        let epoch = self.ownership.epoch();
-        self.rereads.retain(|reread| Some(reread.epoch) == epoch);
         let Some(reread) = self.rereads.first_mut() else { return };
         let Reread { partition, from, to, epoch } = *reread;
         let (entries, next) = kafka.topics[TRANSACTIONS][partition as usize].fetch(from, most);

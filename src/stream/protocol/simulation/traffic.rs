@@ -180,7 +180,7 @@ impl Pipes<'_> {
         for node in self.nodes.iter_mut().skip(from).take(most) {
             remember(payment, self.tally);
             let request = Request { committed: self.dice.chance(60), overloaded: self.dice.chance(12) };
-            node.line.predict(payment, request, &node.memory, self.tally);
+            node.line.predict(payment, request, &mut node.memory, self.tally);
         }
     }
 

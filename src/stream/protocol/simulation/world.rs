@@ -124,7 +124,7 @@ impl World {
         match dice.weighted(&[25, 25, 10, 8, 14, 22, 14, 8, 12, 1]) {
             0 => node.reader.poll(kafka, *now, dice),
             1 => drop(node.read(1 + dice.below(20), kafka, *now, tally)),
-            2 => node.advance(tally),
+            2 => node.advance(dice.chance(70), tally),
             3 => node.reread(1 + dice.below(4), kafka),
             4 => node.score(1 + dice.below(4), tally),
             5 => node.send(kafka, dice, false, tally),
@@ -210,7 +210,7 @@ impl World {
                 node.ask(kafka, *now, dice, tally);
                 node.writer.ask(kafka, *now);
                 while node.read(100, kafka, *now, tally) {}
-                node.advance(tally);
+                node.advance(true, tally);
                 node.reread(100, kafka);
                 node.score(100, tally);
                 node.send(kafka, dice, true, tally);
