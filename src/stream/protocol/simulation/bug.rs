@@ -41,9 +41,11 @@ pub(super) enum Bug {
     HistoryKeepsTheFirstCopy,
     /// `/predict` moves the history before anything of it is in the log.
     AskedMovesHistory,
+    /// A revision replaces whatever the row shows.
+    LowerRevisionReplaces,
 }
 
-pub(super) const BUGS: [Bug; 19] = [
+pub(super) const BUGS: [Bug; 20] = [
     Bug::CommitBeforeAcknowledgement,
     Bug::LastWinsInTheIndex,
     Bug::LastWinsInTheDestination,
@@ -63,4 +65,5 @@ pub(super) const BUGS: [Bug; 19] = [
     Bug::AdvanceByWhatWasFetched,
     Bug::HistoryKeepsTheFirstCopy,
     Bug::AskedMovesHistory,
+    Bug::LowerRevisionReplaces,
 ];

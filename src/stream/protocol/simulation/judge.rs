@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::super::merge::Kind;
 use super::history::History;
 use super::kafka::{DECISIONS, Entry, Kafka, LABELS, REJECTED, TRANSACTIONS, partition_of};
-use super::record::{Code, Features, Made, Message, Payment, Record, RecordId};
+use super::record::{Code, Made, Message, Record, RecordId};
+use super::recount;
 use super::world::World;
 
 type Id = Rc<str>;
 
 /// What the logs say.
 struct Truth {
-    /// The first full record of each id.
+    /// The first full record of each id, and of each of its higher revisions.
     first: BTreeMap<Id, Rc<Record>>,
+    higher: BTreeMap<Id, Rc<Record>>,
     /// Every full record with its offset, by id.
     full: BTreeMap<Id, Vec<(i64, Rc<Record>)>>,
     superseded: BTreeSet<RecordId>,
@@ -23,15 +24,20 @@ struct Truth {
 
 impl Truth {
     fn of(kafka: &Kafka) -> Self {
-        let (mut first, mut full, mut superseded) = (BTreeMap::new(), BTreeMap::<Id, Vec<_>>::new(), BTreeSet::new());
+        let (mut first, mut higher) = (BTreeMap::new(), BTreeMap::new());
+        let (mut full, mut superseded) = (BTreeMap::<Id, Vec<_>>::new(), BTreeSet::new());
         for (_, entry) in kafka.entries(DECISIONS) {
             let Message::Decision(record) = &entry.message else { continue };
-            if record.revision.is_none() {
-                continue;
-            }
             let id = Rc::clone(&record.payment.id);
-            full.entry(Rc::clone(&id)).or_default().push((entry.offset, Rc::clone(record)));
-            let settled: &Rc<Record> = first.entry(id).or_insert_with(|| Rc::clone(record));
+            let of_revision = match record.revision {
+                None => continue,
+                Some(0) => {
+                    full.entry(Rc::clone(&id)).or_default().push((entry.offset, Rc::clone(record)));
+                    &mut first
+                }
+                Some(_) => &mut higher,
+            };
+            let settled: &Rc<Record> = of_revision.entry(id).or_insert_with(|| Rc::clone(record));
             if settled.record != record.record {
                 superseded.insert(record.record);
             }
@@ -41,7 +47,7 @@ impl Truth {
             let Message::Rejected(letter) = &entry.message else { continue };
             rejected.entry((letter.partition, letter.offset)).or_default().insert(letter.code);
         }
-        Self { first, full, superseded, rejected }
+        Self { first, higher, full, superseded, rejected }
     }
 
     /// Whether the log holds what became of this message.
@@ -71,11 +77,6 @@ pub(super) fn commits(world: &mut World) {
     world.judged = committed;
 }
 
-/// The offsets to which a world at rest is committed: everything that there is, but for gaps at the end.
-pub(super) fn ends_of_work(kafka: &Kafka) -> Vec<i64> {
-    kafka.ends(TRANSACTIONS)
-}
-
 /// Everything that must hold at the end.
 pub(super) fn end(world: &mut World) -> Vec<String> {
     let truth = Truth::of(&world.kafka);
@@ -87,13 +88,15 @@ pub(super) fn end(world: &mut World) -> Vec<String> {
     rows(world, &truth, &mut faults);
     instances(world, &truth, &mut faults);
     answers(world, &truth, &mut faults);
-    features(world, &truth, &mut faults);
+    let compared = recount::features(world, truth.first.values(), &mut faults);
     let codes = truth.rejected.values().flatten();
     let conflicts = codes.filter(|code| **code == Code::Conflict).count();
     let answers = world.tally.answers.len();
     for (what, times) in [
         ("answers", answers),
+        ("features compared with a recount", compared),
         ("answers with the first record", world.tally.answers.iter().filter(|answer| answer.after_first).count()),
+        ("rows with a higher revision", truth.higher.len()),
         ("records superseded", truth.superseded.len()),
         ("offsets rejected", truth.rejected.len()),
         ("offsets rejected as conflicts", conflicts),
@@ -152,24 +155,23 @@ fn letters(world: &World, truth: &Truth, faults: &mut Vec<String>) {
 
 fn rows(world: &World, truth: &Truth, faults: &mut Vec<String>) {
     for (id, row) in &world.postgres.rows {
-        let (found, right) = (row.as_ref().map(|row| row.record), truth.first.get(id).map(|first| first.record));
+        let right = truth.higher.get(id).or_else(|| truth.first.get(id)).map(|first| first.record);
+        let found = row.as_ref().map(|row| row.record);
         if found != right {
             faults.push(format!("the row of {id} shows {found:?}, the first record is {right:?}"));
         }
     }
     for ((id, revision), stored) in &world.postgres.decisions {
-        let right = truth.first.get(id).is_some_and(|first| first.record == stored.record.record);
-        if !right || *revision != 0 || !stored.applied {
+        let of_revision = if *revision == 0 { &truth.first } else { &truth.higher };
+        let right = of_revision.get(id).is_some_and(|first| first.record == stored.record.record);
+        if !right || !stored.applied {
             faults
                 .push(format!("the destination holds {:?} of {id}, applied {}", stored.record.record, stored.applied));
         }
     }
-    if world.postgres.decisions.len() != truth.first.len() {
-        faults.push(format!(
-            "the destination holds {} decisions of {}",
-            world.postgres.decisions.len(),
-            truth.first.len()
-        ));
+    let (found, right) = (world.postgres.decisions.len(), truth.first.len() + truth.higher.len());
+    if found != right {
+        faults.push(format!("the destination holds {found} decisions of {right}"));
     }
 }
 
@@ -211,91 +213,4 @@ fn answers(world: &World, truth: &Truth, faults: &mut Vec<String>) {
             faults.push(format!("{id} was answered as committed with {record:?}, which is not in the log"));
         }
     }
-}
-
-/// A message that moves features: of whose, from when on, and where it stands in the logs.
-struct Moving<'a> {
-    message: &'a Message,
-    order: usize,
-    /// The largest (at, kind, id) before it in its lane.
-    before: (i64, Kind, &'a str),
-}
-
-/// Decision features of the stream are those of a recount, where nothing came late and no wait was given up.
-fn features(world: &mut World, truth: &Truth, faults: &mut Vec<String>) {
-    if world.options.settle.is_zero() {
-        return;
-    }
-    let mut compared = 0;
-    let moving = moving(&world.kafka);
-    for first in truth.first.values() {
-        let Made::Stream { exact: true, .. } = first.made else { continue };
-        if let Some(right) = recount(&first.payment, &moving, world) {
-            compared += 1;
-            if right != first.features {
-                faults.push(format!(
-                    "{} was scored with {:?}, a recount gives {right:?}",
-                    first.payment.id, first.features
-                ));
-            }
-        }
-    }
-    world.tally.count("features compared with a recount", compared);
-}
-
-fn moving(kafka: &Kafka) -> Vec<Moving<'_>> {
-    let mut moving = Vec::new();
-    for log in [TRANSACTIONS, LABELS, DECISIONS].into_iter().flat_map(|topic| &kafka.topics[topic]) {
-        let mut before = (i64::MIN, Kind::Label, "");
-        for entry in &log.entries {
-            let full = !matches!(&entry.message, Message::Decision(record) if record.revision.is_none());
-            if full && !matches!(entry.message, Message::Unreadable) {
-                moving.push(Moving { message: &entry.message, order: entry.order, before });
-            }
-            before = before.max(entry.message.key());
-        }
-    }
-    moving
-}
-
-/// The features of `own` from everything that was in the logs before it; `None` when something came after it or out of
-/// its turn, so that what was known depends on the schedule.
-fn recount(own: &Payment, moving: &[Moving<'_>], world: &World) -> Option<Features> {
-    let key = (own.at, Kind::Transaction, &*own.id);
-    let copies = |one: &&Moving<'_>| matches!(one.message, Message::Payment(payment) if payment.id == own.id);
-    let order = moving.iter().filter(copies).map(|one| one.order).min()?;
-    let contents = |id: &str| world.tally.payments.get(id).map_or(0, Vec::len);
-    if contents(&own.id) != 1 {
-        return None;
-    }
-    let (mut history, mut known, mut needed) = (History::default(), BTreeSet::new(), BTreeSet::new());
-    for one in moving.iter().filter(|one| one.message.key() < key) {
-        let in_turn = one.order < order && one.before < key;
-        let (payment, place) = match one.message {
-            Message::Payment(payment) => (payment, None),
-            Message::Decision(record) => (&record.payment, None),
-            Message::Verdict(verdict) if verdict.customer == own.customer => {
-                let place = (Rc::clone(&verdict.id), Some((verdict.labelled_at, verdict.fraud)));
-                needed.insert(place.clone());
-                if in_turn {
-                    known.insert(place);
-                    history.label(verdict);
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        if payment.id == own.id || (payment.customer != own.customer && contents(&payment.id) == 1) {
-            continue;
-        }
-        if contents(&payment.id) != 1 {
-            return None;
-        }
-        needed.insert((Rc::clone(&payment.id), place));
-        if in_turn {
-            known.insert((Rc::clone(&payment.id), place));
-            history.insert(payment);
-        }
-    }
-    (known == needed).then(|| history.read(own))
 }

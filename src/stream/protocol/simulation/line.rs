@@ -133,6 +133,14 @@ impl Line {
         self.open.insert(Rc::clone(&payment.id), open);
     }
 
+    /// An explicit rescore of what is decided.
+    pub(super) fn rescore(&mut self, id: &str, memory: &Memory) {
+        if let Some(first) = memory.first(id) {
+            let record = self.record(&first.payment, memory.history.read(&first.payment), Some(1), Made::Predict);
+            self.publish(record);
+        }
+    }
+
     /// Makes decisions of at most `most` open transactions.
     pub(super) fn score(&mut self, most: usize, tally: &mut Tally) {
         let observed = |open: &&Open| matches!(open.state, State::Observed(..));
@@ -213,7 +221,7 @@ impl Line {
     /// The planted fault of [`Bug::AmbiguousScoredAgain`].
     fn score_again(&mut self, send: &mut Send, memory: &Memory, tally: &mut Tally) {
         let Message::Decision(record) = &send.message else { return };
-        if self.bug != Some(Bug::AmbiguousScoredAgain) || record.revision.is_none() {
+        if self.bug != Some(Bug::AmbiguousScoredAgain) || record.revision != Some(0) {
             return;
         }
         let again = self.record(&record.payment, memory.history.read(&record.payment), Some(0), record.made.clone());
@@ -233,6 +241,22 @@ impl Line {
         }
     }
 
+    /// Between which steps its transactions are, in words.
+    pub(super) fn points(&self) -> Vec<&'static str> {
+        let letter = |send: &Send| matches!(send.message, Message::Rejected(_));
+        let points = [
+            (self.open.values().any(|open| matches!(open.state, State::Observed(..))), "crashes before scoring"),
+            (self.sends.iter().any(|send| !letter(send) && !send.appended), "crashes before a record arrives"),
+            (self.sends.iter().any(|send| !letter(send) && send.appended), "crashes before a record is acknowledged"),
+            (self.sends.iter().any(|send| letter(send) && !send.appended), "crashes before a dead letter arrives"),
+            (
+                self.sends.iter().any(|send| letter(send) && send.appended),
+                "crashes before a dead letter is acknowledged",
+            ),
+        ];
+        points.into_iter().filter(|(is_there, _)| *is_there).map(|(_, point)| point).collect()
+    }
+
     pub(super) fn is_at_rest(&self) -> bool {
         self.sends.is_empty() && self.open.is_empty()
     }
@@ -240,7 +264,7 @@ impl Line {
     fn acknowledge(&mut self, send: &Send, memory: &Memory, tally: &mut Tally) {
         self.done.extend(send.slot);
         let Message::Decision(record) = &send.message else { return };
-        if record.revision.is_none() {
+        if record.revision != Some(0) {
             return;
         }
         self.own.insert(Rc::clone(&record.payment.id), Rc::clone(record));

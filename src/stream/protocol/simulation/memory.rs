@@ -19,6 +19,8 @@ pub(super) struct Snapshot {
 pub(super) struct Memory {
     pub(super) history: History,
     known: BTreeMap<Rc<str>, Known>,
+    /// The first record of each higher revision.
+    rescored: BTreeMap<(Rc<str>, u32), RecordId>,
     pub(super) superseded: BTreeSet<RecordId>,
 }
 
@@ -51,9 +53,16 @@ impl Memory {
         self.known.insert(Rc::clone(&payment.id), Known { payment: Rc::clone(payment), first: None });
     }
 
-    /// A decision was merged; true when it is the first of its id.
+    /// A decision was merged; true when it is the first of its id. Fallbacks and higher revisions move no window.
     pub(super) fn decide(&mut self, record: &Rc<Record>, bug: Option<Bug>) -> bool {
         if record.revision.is_none() && bug != Some(Bug::FallbackTakesTheRevision) {
+            return false;
+        }
+        if let Some(revision) = record.revision.filter(|revision| *revision > 0) {
+            let first = *self.rescored.entry((Rc::clone(&record.payment.id), revision)).or_insert(record.record);
+            if first != record.record {
+                self.superseded.insert(record.record);
+            }
             return false;
         }
         self.observe(&record.payment, None);

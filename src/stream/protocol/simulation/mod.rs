@@ -18,6 +18,7 @@ mod node;
 mod postgres;
 mod reader;
 mod record;
+mod recount;
 mod tally;
 mod traffic;
 mod world;
@@ -70,7 +71,7 @@ fn every_schedule_keeps_every_invariant() {
     println!("{schedules} schedules of {EVENTS} events");
     for (what, count) in sum.counts() {
         println!("{count:>9} {what}");
-        assert!(alone || count >= schedules as usize / 10, "the schedules hardly reach {what}: {count}");
+        assert!(alone || count >= schedules as usize / 25, "the schedules hardly reach {what}: {count}");
     }
 }
 
@@ -80,6 +81,14 @@ fn every_planted_fault_is_found() {
         let found = (0..MOST_SCHEDULES).find_map(|seed| Some((seed, run(seed, Some(bug)).1.into_iter().next()?)));
         let (seed, fault) = found.unwrap_or_else(|| panic!("{bug:?} is not found in {MOST_SCHEDULES} schedules"));
         println!("{bug:?} is found by schedule {seed}: {fault}");
+    }
+}
+
+#[test]
+fn the_document_names_every_planted_fault() {
+    let document = include_str!("../../../../docs/PROTOCOL.md");
+    for bug in BUGS {
+        assert!(document.contains(&format!("`{bug:?}`")), "docs/PROTOCOL.md does not name {bug:?}");
     }
 }
 

@@ -232,6 +232,19 @@ impl Node {
         Snapshot { memory: self.memory.clone(), positions, inexact: self.reader.inexact }
     }
 
+    /// Between which steps it is, in words: where a crash now would leave something.
+    pub(super) fn points(&mut self) -> Vec<&'static str> {
+        let mut points = self.line.points();
+        points.extend(self.writer.point());
+        if !self.rereads.is_empty() {
+            points.push("crashes during a re-read");
+        }
+        if !self.ownership.commits().is_empty() {
+            points.push("crashes between acknowledgement and commit");
+        }
+        points
+    }
+
     /// What still moves, in words; `None` when nothing does.
     pub(super) fn unrest(&self, kafka: &Kafka) -> Option<&'static str> {
         let checks = [

@@ -42,7 +42,7 @@ impl Postgres {
             }
             if let Some(row) = self.rows.get_mut(&record.payment.id) {
                 let written = if bug == Some(Bug::RowFromTheLosingRecord) { record } else { &stored.record };
-                *row = Some(Rc::clone(written));
+                complete(row, written, bug);
                 stored.applied = true;
             }
         }
@@ -58,9 +58,17 @@ impl Postgres {
     fn look_after(&mut self) {
         for ((id, _), stored) in self.decisions.iter_mut().filter(|(_, stored)| !stored.applied) {
             if let Some(row) = self.rows.get_mut(id) {
-                *row = Some(Rc::clone(&stored.record));
+                complete(row, &stored.record, None);
                 stored.applied = true;
             }
         }
+    }
+}
+
+/// A row shows the highest revision.
+fn complete(row: &mut Option<Rc<Record>>, record: &Rc<Record>, bug: Option<Bug>) {
+    let higher = row.as_ref().is_none_or(|shown| shown.revision <= record.revision);
+    if higher || bug == Some(Bug::LowerRevisionReplaces) {
+        *row = Some(Rc::clone(record));
     }
 }

@@ -45,7 +45,7 @@ impl Traffic {
         if pipes.kafka.away {
             return self.while_away(pipes);
         }
-        match pipes.dice.weighted(&[40, 8, 4, 3, 12, 12, 20, 8]) {
+        match pipes.dice.weighted(&[40, 8, 4, 3, 12, 12, 20, 8, 5]) {
             0 if !self.ahead.is_empty() && pipes.dice.chance(50) => {
                 let payment = self.ahead.swap_remove(pipes.dice.below(self.ahead.len()));
                 pipes.send(&payment);
@@ -66,10 +66,14 @@ impl Traffic {
             4 => self.send_verdict(pipes),
             5 => self.write_row(pipes),
             6 => self.ask_one(pipes),
-            _ => {
+            7 => {
                 let payment = self.new_payment(pipes);
                 pipes.ask(&payment, usize::MAX);
                 self.announce(payment, pipes);
+            }
+            _ => {
+                let payment = self.earlier(pipes.dice);
+                payment.into_iter().for_each(|payment| pipes.rescore(&payment));
             }
         }
     }
@@ -182,6 +186,12 @@ impl Pipes<'_> {
             let request = Request { committed: self.dice.chance(60), overloaded: self.dice.chance(12) };
             node.line.predict(payment, request, &mut node.memory, self.tally);
         }
+    }
+
+    /// Asks one instance, at times all, for another revision.
+    fn rescore(&mut self, payment: &Payment) {
+        let most = if self.dice.chance(50) { 1 } else { usize::MAX };
+        self.nodes.iter_mut().take(most).for_each(|node| node.line.rescore(&payment.id, &node.memory));
     }
 
     fn send(&mut self, payment: &Rc<Payment>) {

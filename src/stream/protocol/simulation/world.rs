@@ -7,7 +7,7 @@ use super::super::merge::MergeOptions;
 use super::bug::Bug;
 use super::dice::Dice;
 use super::judge;
-use super::kafka::Kafka;
+use super::kafka::{Kafka, TRANSACTIONS};
 use super::memory::Snapshot;
 use super::node::Node;
 use super::postgres::Postgres;
@@ -70,6 +70,9 @@ impl World {
 
     fn crash(&mut self, name: usize) {
         if let Some(mut node) = self.nodes[name].take() {
+            for point in node.points() {
+                self.tally.count(point, 1);
+            }
             node.line.die(&mut self.kafka, &mut self.dice);
             self.tally.count("crashes", 1);
         }
@@ -220,7 +223,7 @@ impl World {
             }
             judge::commits(self);
             unrest = self.nodes.iter().flatten().find_map(|node| node.unrest(&self.kafka));
-            if unrest.is_none() && self.kafka.scoring.committed == judge::ends_of_work(&self.kafka) {
+            if unrest.is_none() && self.kafka.scoring.committed == self.kafka.ends(TRANSACTIONS) {
                 return None;
             }
         }

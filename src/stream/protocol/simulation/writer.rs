@@ -94,6 +94,15 @@ impl Writer {
         }
     }
 
+    pub(super) fn point(&self) -> Option<&'static str> {
+        let written = self.batch.as_ref()?.written;
+        Some(if written {
+            "crashes between a destination's write and commit"
+        } else {
+            "crashes before a destination's write"
+        })
+    }
+
     pub(super) fn is_at_rest(&self, kafka: &Kafka) -> bool {
         self.generation.is_some() && self.batch.is_none() && kafka.writing.committed == kafka.ends(DECISIONS)
     }
