@@ -7,7 +7,7 @@
 //! candidate   the smallest of the lanes' heads
 //! pops        when every other lane has a head, is at its end, or is absent;
 //!             while a lane is empty, not before candidate.read_at + settle
-//! absent      a lane that is empty and not at its end, patience after it began to hold up;
+//! absent      a lane that is empty and not known to be at its end, patience after it began to hold up;
 //!             until it pushes or is at its end again. What pops meanwhile is late
 //! ```
 //!
@@ -146,6 +146,16 @@ impl<T: Timed> Merge<T> {
         if held.queue.is_empty() {
             let gap = std::mem::replace(&mut held.gap, Gap::Ended);
             self.leave(gap);
+        }
+    }
+
+    /// The reader cannot look at a lane (its broker does not answer): whether it is at its end is no longer known, and it
+    /// is waited for from `since` on. A lane that has a head, or is not at its end, stays as it is.
+    pub fn doubt(&mut self, lane: usize, since: Moment) {
+        let Some(held) = self.lanes.get_mut(lane) else { return };
+        if std::mem::take(&mut held.at_end) && held.queue.is_empty() {
+            held.gap = Gap::Awaited { empty: since, holding: None };
+            self.awaited += 1;
         }
     }
 

@@ -120,6 +120,18 @@ fn a_push_ends_the_end() {
 }
 
 #[test]
+fn a_lane_in_doubt_is_waited_for() {
+    let mut merge = Merge::new(2, options(0, 100));
+    merge.at_end(1, ms(0));
+    merge.doubt(1, ms(40));
+    merge.push(0, ms(10), at(5));
+    merge.doubt(0, ms(40));
+    assert_eq!(merge.pop(ms(50)), Next::Wait(Some(ms(140))));
+    merge.at_end(1, ms(60));
+    assert_eq!(merge.pop(ms(60)), item(0, at(5)));
+}
+
+#[test]
 fn while_a_lane_is_empty_a_candidate_settles() {
     let mut merge = Merge::new(2, options(200, 1_000));
     merge.at_end(1, ms(0));
@@ -171,6 +183,13 @@ impl Naive {
         (lane.at_end, lane.absent, lane.holding_since) = (false, false, None);
     }
 
+    fn doubt(&mut self, lane: usize, since: Duration) {
+        let lane = &mut self.lanes[lane];
+        if std::mem::take(&mut lane.at_end) && lane.queue.is_empty() {
+            lane.empty_since = since;
+        }
+    }
+
     fn at_end(&mut self, lane: usize) {
         let lane = &mut self.lanes[lane];
         (lane.at_end, lane.absent, lane.holding_since) = (true, false, None);
@@ -210,6 +229,7 @@ impl Naive {
 enum Act {
     Push(usize, i64, usize, usize),
     End(usize),
+    Doubt(usize),
     Pop,
     Pass(u64),
 }
@@ -218,6 +238,7 @@ fn act(lanes: usize) -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (0..lanes, 0_i64..12, 0_usize..3, 0_usize..3).prop_map(|(lane, at, kind, id)| Act::Push(lane, at, kind, id)),
         2 => (0..lanes).prop_map(Act::End),
+        1 => (0..lanes).prop_map(Act::Doubt),
         5 => Just(Act::Pop),
         2 => (0_u64..15).prop_map(Act::Pass),
     ]
@@ -243,6 +264,10 @@ proptest! {
                 Act::End(lane) => {
                     merge.at_end(lane, now);
                     naive.at_end(lane);
+                }
+                Act::Doubt(lane) => {
+                    merge.doubt(lane, now);
+                    naive.doubt(lane, now);
                 }
                 Act::Pass(time) => now += ms(time),
                 Act::Pop => prop_assert_eq!(merge.pop(now), naive.pop(now)),

@@ -11,3 +11,6 @@ pub mod prefix;
 
 /// Monotonic time since the process began; passed in, never read.
 pub type Moment = std::time::Duration;
+
+#[cfg(test)]
+mod simulation;

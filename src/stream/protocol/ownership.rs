@@ -53,6 +53,8 @@ pub struct Reread {
 pub struct Ownership {
     /// Epochs begun so far; the running one has this number.
     epochs: u64,
+    /// One past the last live offset that was met, by partition, owned or not.
+    met: BTreeMap<i32, i64>,
     assigned: Option<Assigned>,
 }
 
@@ -68,8 +70,6 @@ struct Owned {
     committed: i64,
     /// What the last call of `commits` told, or the committed offset.
     told: i64,
-    /// One past the last live offset that was met before ripeness.
-    met: i64,
     /// Where the re-read ends and live begins; meaningful once ripe.
     position: i64,
     reread: Option<Prefix>,
@@ -104,16 +104,18 @@ impl Ownership {
     /// are due, once an epoch: when ownership becomes ripe.
     #[must_use = "a re-read that nobody reads loses its transactions"]
     pub fn advance(&mut self, decisions: &[i64], transactions: &[i64]) -> Vec<Reread> {
-        let epoch = self.epochs;
+        let (epoch, met) = (self.epochs, &self.met);
         let Some(assigned) = self.assigned.as_mut().filter(|assigned| !assigned.ripe) else { return Vec::new() };
         let passed = |(partition, end): (usize, &i64)| decisions.get(partition).copied().unwrap_or_default() >= *end;
         assigned.ripe = assigned.decisions_end.iter().enumerate().all(passed);
         if !assigned.ripe {
             return Vec::new();
         }
+        // Why what was met counts too: it was deferred, or met while another owned it, and is read again even where the
+        // positions were taken before.
         let ripen = |(partition, owned): (&i32, &mut Owned)| {
             let reached = usize::try_from(*partition).ok().and_then(|place| transactions.get(place)).copied();
-            owned.ripen(reached.unwrap_or_default());
+            owned.ripen(reached.max(met.get(partition).copied()).unwrap_or_default());
             let (from, to) = (owned.committed, owned.position);
             owned.reread.as_ref().map(|_| Reread { partition: *partition, from, to, epoch })
         };
@@ -122,16 +124,14 @@ impl Ownership {
 
     /// The reader has merged this transaction and applied it to the history.
     pub fn meet(&mut self, partition: i32, offset: i64) -> Verdict {
+        let met = self.met.entry(partition).or_default();
+        *met = (*met).max(offset.saturating_add(1));
         let Some(assigned) = &mut self.assigned else { return Verdict::NotOwned };
         let Some(owned) = assigned.partitions.get_mut(&partition) else { return Verdict::NotOwned };
         if offset < owned.committed {
             return Verdict::Skip;
         }
-        if !assigned.ripe {
-            owned.met = owned.met.max(offset.saturating_add(1));
-            return Verdict::Defer;
-        }
-        if offset < owned.position {
+        if !assigned.ripe || offset < owned.position {
             return Verdict::Defer;
         }
         if owned.live.begin(offset) { Verdict::Own } else { Verdict::Skip }
@@ -214,14 +214,13 @@ impl Ownership {
 impl Owned {
     fn from(committed: i64) -> Self {
         let live = Prefix::new(committed);
-        let (told, met, position) = (committed, committed, committed);
-        Self { committed, told, met, position, reread: None, reread_ended: false, live }
+        let (told, position) = (committed, committed);
+        Self { committed, told, position, reread: None, reread_ended: false, live }
     }
 
-    /// Why the larger of the two: what was met is deferred, and must be read again even where the reader's position was
-    /// taken before it was met.
+    /// `reached`: how far the reader is, or has met.
     fn ripen(&mut self, reached: i64) {
-        self.position = self.met.max(reached);
+        self.position = reached.max(self.committed);
         self.live = Prefix::new(self.position);
         self.reread = (self.position > self.committed).then(|| Prefix::new(self.committed));
     }

@@ -35,6 +35,15 @@ fn what_was_met_is_read_again_whatever_the_position_says() {
     let epoch = ownership.assign(&[(0, 5)], &[1]);
     assert_eq!(ownership.meet(0, 9), Verdict::Defer);
     assert_eq!(ownership.advance(&[1], &[7]), [Reread { partition: 0, from: 5, to: 10, epoch }]);
+
+    let mut ownership = Ownership::new();
+    assert_eq!(ownership.meet(0, 9), Verdict::NotOwned);
+    let epoch = ownership.assign(&[(0, 5)], &[1]);
+    assert_eq!(
+        ownership.advance(&[1], &[7]),
+        [Reread { partition: 0, from: 5, to: 10, epoch }],
+        "met by who did not own it"
+    );
 }
 
 #[test]
