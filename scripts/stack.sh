@@ -6,9 +6,9 @@
 # ends them in order, each by its process id: the payments, the lines, assay, and the servers that it started itself.
 #   STACK_SECONDS=10                           end by itself after 10 seconds
 #   STACK_RATE=50                              payments a second; 200 without it
-#   STACK_CONFIG=config/stack.toml             configuration of assay; it must name the ports below
-#   ASSAY_KAFKA_PORT=19092                     ports of the servers; one that runs there already from the same data
-#   ASSAY_POSTGRES_PORT=15432                  folder is used and left running
+#   STACK_CONFIG=config/stack.toml             configuration of assay
+#   ASSAY_KAFKA_PORT=19092                     ports of the servers, which win over the configuration's; a server that
+#   ASSAY_POSTGRES_PORT=15432                  runs already on the same data folder is used and left running
 #   ASSAY_KAFKA_DATA, ASSAY_POSTGRES_DATA      their data folders; below data/stack without it
 #   ASSAY__SERVER__LISTEN=127.0.0.1:8081       listen elsewhere
 set -euo pipefail
@@ -23,6 +23,7 @@ port=${address##*:}
 rate=${STACK_RATE:-200}
 export ASSAY_KAFKA_PORT=${ASSAY_KAFKA_PORT:-19092} ASSAY_KAFKA_DATA=${ASSAY_KAFKA_DATA:-data/stack/kafka}
 export ASSAY_POSTGRES_PORT=${ASSAY_POSTGRES_PORT:-15432} ASSAY_POSTGRES_DATA=${ASSAY_POSTGRES_DATA:-data/stack/postgres}
+export ASSAY__KAFKA__BROKERS=127.0.0.1:$ASSAY_KAFKA_PORT ASSAY__POSTGRES__HOST=127.0.0.1 ASSAY__POSTGRES__PORT=$ASSAY_POSTGRES_PORT
 servers=(--kafka "127.0.0.1:$ASSAY_KAFKA_PORT" --postgres "postgres://postgres@127.0.0.1:$ASSAY_POSTGRES_PORT/payments")
 logs=.cache/stack
 log=$logs/serve.log
