@@ -6,12 +6,12 @@
 #   scripts/kafka.sh stop   [--node N]              by process id, and only while its start time still matches
 #   scripts/kafka.sh status [--node N]              a line a node; fails unless all of them run
 #
-#   KAFKA_PORT=19092          clients of node 1; node N listens on KAFKA_PORT + N - 1
-#   KAFKA_CONTROLLER_PORT     the nodes among themselves; KAFKA_PORT + 10 without it, + N - 1
-#   KAFKA_PROXY_PORT          adds a second listener at KAFKA_PORT + 20 (+ N - 1), whose clients are told to come to
-#                             KAFKA_PROXY_PORT (+ N - 1): where a proxy listens that forwards there
-#   KAFKA_DATA=data/kafka     one folder a node below it: records, log and process id
-#   KAFKA_HEAP="-Xms128m -Xmx512m"
+#   ASSAY_KAFKA_PORT=19092          clients of node 1; node N listens on ASSAY_KAFKA_PORT + N - 1
+#   ASSAY_KAFKA_CONTROLLER_PORT     the nodes among themselves; ASSAY_KAFKA_PORT + 10 without it, + N - 1
+#   ASSAY_KAFKA_PROXY_PORT          adds a second listener at ASSAY_KAFKA_PORT + 20 (+ N - 1), whose clients are told to come to
+#                             ASSAY_KAFKA_PROXY_PORT (+ N - 1): where a proxy listens that forwards there
+#   ASSAY_KAFKA_DATA=data/kafka     one folder a node below it: records, log and process id
+#   ASSAY_KAFKA_HEAP="-Xms128m -Xmx512m"
 #
 # Three nodes are broker and controller each, with replication factor 3 and two replicas in sync. How many nodes there
 # are is decided by the first start on a data folder. No topic appears by itself; a group settles without delay.
@@ -21,12 +21,12 @@ cd "$(dirname "$0")/.."
 pom=scripts/kafka.pom.xml
 version=$(sed -n 's/^  <version>\(.*\)<\/version>$/\1/p' "$pom")
 home=.cache/kafka-$version
-port=${KAFKA_PORT:-19092}
-controller=${KAFKA_CONTROLLER_PORT:-$((port + 10))}
+port=${ASSAY_KAFKA_PORT:-19092}
+controller=${ASSAY_KAFKA_CONTROLLER_PORT:-$((port + 10))}
 direct=$((port + 20))
-proxy=${KAFKA_PROXY_PORT:-}
-data=${KAFKA_DATA:-data/kafka}
-heap=${KAFKA_HEAP:--Xms128m -Xmx512m}
+proxy=${ASSAY_KAFKA_PROXY_PORT:-}
+data=${ASSAY_KAFKA_DATA:-data/kafka}
+heap=${ASSAY_KAFKA_HEAP:--Xms128m -Xmx512m}
 
 fail() { echo "kafka: $*" >&2; exit 1; }
 
@@ -141,7 +141,7 @@ start_node() {
   local node=$1 of=$2 folder=$data/$1 used
   if running "$node" >/dev/null; then echo "kafka: node $node runs already"; return; fi
   for used in $((port + node - 1)) $((controller + node - 1)) ${proxy:+$((direct + node - 1))}; do
-    if listens "$used"; then fail "port $used is in use: end what listens there, or choose others with KAFKA_PORT"; fi
+    if listens "$used"; then fail "port $used is in use: end what listens there, or choose others with ASSAY_KAFKA_PORT"; fi
   done
   mkdir -p "$folder"
   properties "$node" "$of" >"$folder/server.properties"
@@ -181,7 +181,7 @@ start() {
   fi
   local of node
   of=$(cat "$data/nodes")
-  [ -z "$nodes" ] || [ "$nodes" = "$of" ] || fail "$data holds a cluster of $of: choose another folder with KAFKA_DATA"
+  [ -z "$nodes" ] || [ "$nodes" = "$of" ] || fail "$data holds a cluster of $of: choose another folder with ASSAY_KAFKA_DATA"
   for node in $(meant); do start_node "$node" "$of"; done
   # shellcheck disable=SC2046
   wait_for $(meant)

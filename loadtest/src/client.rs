@@ -55,16 +55,30 @@ impl Connection {
 
     /// Posts a body, reads the whole answer, returns its status.
     pub(crate) async fn post(&mut self, body: Bytes) -> anyhow::Result<u16> {
+        Ok(self.ask(body).await?.0)
+    }
+
+    /// Posts a body; the answer's status and body.
+    pub(crate) async fn ask(&mut self, body: Bytes) -> anyhow::Result<(u16, Bytes)> {
         let request = Request::post(self.target.uri.clone())
             .header("host", "127.0.0.1")
             .header("content-type", "application/json")
             .body(Full::new(body))?;
+        self.exchange(request).await
+    }
+
+    /// Gets another path of the same server; the answer's status and body.
+    pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
+        let request = Request::get(path).header("host", "127.0.0.1").body(Full::new(Bytes::new()))?;
+        self.exchange(request).await
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, Bytes)> {
         let exchange = async {
             self.sender.ready().await?;
             let answer = self.sender.send_request(request).await?;
             let status = answer.status().as_u16();
-            answer.into_body().collect().await?;
-            anyhow::Ok(status)
+            anyhow::Ok((status, answer.into_body().collect().await?.to_bytes()))
         };
         tokio::time::timeout(TIMEOUT, exchange).await.context("no answer within 60 s")?
     }

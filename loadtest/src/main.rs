@@ -1,10 +1,11 @@
-//! Measures `POST /predict` from the client's side.
+//! Measures `POST /predict` and the stream from outside.
 //!
 //! - `predict`: open loop. Requests leave at intended times, whatever the server does; latency counts from the intended time, so
 //!   a stall is seen by every request it delays (no coordinated omission).
 //! - `closed`: one request after the other on each connection.
 //! - `compare`: closed loop against an empty handler and against assay, by turns in one run.
 //! - `empty`: the empty handler alone.
+//! - `stack`: the stream, from Kafka to the row in PostgreSQL; see [`stack`].
 //!
 //! Requests are bounded in number and time and go to this machine only.
 
@@ -16,6 +17,7 @@ mod empty;
 mod open;
 mod report;
 mod schedule;
+mod stack;
 
 use clap::{Parser, Subcommand};
 
@@ -23,7 +25,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "loadtest",
     version,
-    about = "Latency of assay's POST /predict, from the client",
+    about = "Measures assay from outside: its answers over HTTP, and its stream from Kafka to PostgreSQL",
     max_term_width = 100
 )]
 struct Arguments {
@@ -41,6 +43,9 @@ enum Command {
     Compare(compare::Compare),
     /// Serve the empty handler on this machine and print its address.
     Empty(empty::Empty),
+    /// The stream: Kafka, PostgreSQL and assay between them.
+    #[command(subcommand)]
+    Stack(Box<stack::Stack>),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,5 +54,6 @@ fn main() -> anyhow::Result<()> {
         Command::Closed(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Empty(command) => command.run(),
+        Command::Stack(command) => command.run(),
     }
 }

@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use assay::base::span;
 use clap::{Args, ValueEnum};
+use hyper::body::Bytes;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::bodies::Bodies;
@@ -65,55 +67,90 @@ impl Predict {
         let times = schedule(self.arrivals, self.rate, self.warmup + self.duration, self.seed);
         let Body::Simulated = self.body;
         let bodies = Bodies::new(self.seed)?.take(times.len() as u64)?;
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let load = Load { times, bodies, connections: self.connections, warmup: self.warmup };
         runtime()?.block_on(tokio::task::LocalSet::new().run_until(async {
-            let mut connections = Vec::new();
-            for _ in 0..self.connections {
-                connections.push(Connection::open(&target).await?);
-            }
-            let start = Instant::now() + Duration::from_millis(10);
-            let due: Rc<Vec<Instant>> = Rc::new(times.iter().map(|time| start + *time).collect());
-            let (report, lag) = (Rc::new(RefCell::new(Report::new()?)), Rc::new(RefCell::new(Report::new()?)));
-            let (receiver, bodies) = (Rc::new(Mutex::new(receiver)), Rc::new(bodies));
-            // Ends with the schedule. The channel holds at most its numbers.
-            let pacer = std::thread::spawn(move || pace(start, &times, &sender));
-            let mut tasks = tokio::task::JoinSet::new();
-            for mut connection in connections {
-                let (due, bodies, receiver) = (Rc::clone(&due), Rc::clone(&bodies), Rc::clone(&receiver));
-                let (report, lag, target) = (Rc::clone(&report), Rc::clone(&lag), target.clone());
-                let counted = start + self.warmup;
-                tasks.spawn_local(async move {
-                    loop {
-                        let next = receiver.lock().await.recv().await;
-                        let Some((intended, body)) =
-                            next.and_then(|number: usize| due.get(number).zip(bodies.get(number)))
-                        else {
-                            return anyhow::Ok(());
-                        };
-                        let left = intended.elapsed();
-                        let status = connection.post(body.clone()).await;
-                        if *intended >= counted {
-                            report.borrow_mut().add(intended.elapsed(), status.as_ref().ok().copied());
-                            lag.borrow_mut().add(left, None);
-                        }
-                        if status.is_err() {
-                            connection = Connection::open(&target).await?;
-                        }
-                    }
-                });
-            }
-            while let Some(ended) = tasks.join_next().await {
-                ended??;
-            }
-            let span = start.elapsed().saturating_sub(self.warmup);
-            if pacer.join().is_err() {
-                anyhow::bail!("the pacing thread failed");
-            }
-            let (figures, lag) = (report.borrow().figures(span), lag.borrow().figures(span));
+            let begun = Instant::now();
+            let Seen { report, lag } = drive(&target, load, Seen::new()?).await?;
+            let span = begun.elapsed().saturating_sub(self.warmup);
+            let (figures, lag) = (report.figures(span), lag.figures(span));
             let line = format!("{}; left after its time by p50 {} µs  p99 {} µs", figures.line(), lag.p50, lag.p99);
             say_figures(&figures, &line, self.json)
         }))
     }
+}
+
+/// What is sent, and when.
+pub(crate) struct Load {
+    /// Of each body, from the start.
+    pub(crate) times: Vec<Duration>,
+    pub(crate) bodies: Vec<Bytes>,
+    /// The most requests under way at once.
+    pub(crate) connections: u32,
+    /// Requests whose time is before it do not count.
+    pub(crate) warmup: Duration,
+}
+
+/// What was seen of a load.
+pub(crate) struct Seen {
+    /// From the intended time to the answer.
+    pub(crate) report: Report,
+    /// From the intended time to the request.
+    pub(crate) lag: Report,
+}
+
+impl Seen {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self { report: Report::new()?, lag: Report::new()? })
+    }
+}
+
+/// Sends a load and adds what it sees to `seen`. Within a `LocalSet`.
+pub(crate) async fn drive(target: &Target, load: Load, seen: Seen) -> anyhow::Result<Seen> {
+    let Load { times, bodies, connections: count, warmup } = load;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        connections.push(Connection::open(target).await?);
+    }
+    let start = Instant::now() + Duration::from_millis(10);
+    let due: Rc<Vec<Instant>> = Rc::new(times.iter().map(|time| start + *time).collect());
+    let seen = Rc::new(RefCell::new(seen));
+    let (receiver, bodies) = (Rc::new(Mutex::new(receiver)), Rc::new(bodies));
+    // Ends with the schedule. The channel holds at most its numbers.
+    let pacer = std::thread::spawn(move || pace(start, &times, &sender));
+    let mut tasks = tokio::task::JoinSet::new();
+    for mut connection in connections {
+        let (due, bodies, receiver) = (Rc::clone(&due), Rc::clone(&bodies), Rc::clone(&receiver));
+        let (seen, target) = (Rc::clone(&seen), target.clone());
+        let counted = start + warmup;
+        tasks.spawn_local(async move {
+            loop {
+                let next = receiver.lock().await.recv().await;
+                let Some((intended, body)) = next.and_then(|number: usize| due.get(number).zip(bodies.get(number)))
+                else {
+                    return anyhow::Ok(());
+                };
+                let left = intended.elapsed();
+                let status = connection.post(body.clone()).await;
+                if *intended >= counted {
+                    let mut seen = seen.borrow_mut();
+                    seen.report.add(intended.elapsed(), status.as_ref().ok().copied());
+                    seen.lag.add(left, None);
+                }
+                if status.is_err() {
+                    connection = Connection::open(&target).await?;
+                }
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    if pacer.join().is_err() {
+        anyhow::bail!("the pacing thread failed");
+    }
+    // The tasks that shared it have ended.
+    Rc::into_inner(seen).map(RefCell::into_inner).context("a request is still under way")
 }
 
 /// Sends each number at its time.

@@ -1,0 +1,223 @@
+//! How fast a full topic is worked off: from the start of assay, or from the last event, to the last completed row.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use super::payments::{Payments, body};
+use super::producer::{Outgoing, Producer};
+use super::servers::Servers;
+use super::table::Table;
+use super::{cpu, topics};
+use crate::bodies::MOST;
+use crate::client::runtime;
+use crate::report::{say, say_figures};
+
+#[derive(Debug, Args)]
+pub(crate) struct Backlog {
+    #[command(flatten)]
+    servers: Servers,
+    /// Payments.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    count: u64,
+    /// Process of Kafka, whose processor time is told.
+    #[arg(long)]
+    kafka_pid: Option<u32>,
+    /// Process of PostgreSQL, whose processor time is told.
+    #[arg(long)]
+    postgres_pid: Option<u32>,
+    /// Process of an assay that runs already; without it the command below is started once the topic is full.
+    #[arg(long, conflicts_with = "command")]
+    assay_pid: Option<u32>,
+    /// Gives up when no row was completed for this long.
+    #[arg(long, default_value = "2m", value_parser = assay::base::span::parse)]
+    silence: Duration,
+    /// Of the simulated payments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Figures as JSON.
+    #[arg(long)]
+    json: bool,
+    /// The program to start and its arguments, after `--`; its output goes to standard error.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    payments: u64,
+    /// From the start of the command (or the last event) until all rows were completed.
+    seconds: f64,
+    /// From the start until the first row was seen completed: the program's own start lies in it.
+    first_row_after: f64,
+    rate: f64,
+    /// Rows a second from the first completed row on.
+    rate_since_first: f64,
+    /// Processor seconds for a million payments.
+    assay: Option<f64>,
+    kafka: Option<f64>,
+    postgres: Option<f64>,
+    /// Records of the topic of decisions in the run, and the mean bytes of one (key and value, before compression).
+    records: u64,
+    record_bytes: f64,
+}
+
+/// Ends the started program when dropped.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
+
+impl Backlog {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        runtime()?.block_on(async {
+            let mut table = Table::open(&self.servers).await?;
+            let before = topics::ends(&self.servers, &self.servers.decisions)?;
+            let open_before = table.open_rows().await?;
+            let newest = self.fill(&mut table).await?;
+            table.settle().await?;
+            say(&format!("{} rows and events are in place", self.count))?;
+
+            let cpu_before = self.processor_times(None);
+            let begun = Instant::now();
+            let started = match self.command.split_first() {
+                Some((program, arguments)) => {
+                    let mut command = Command::new(program);
+                    let child = command.args(arguments).stdout(std::io::stderr()).stdin(Stdio::null()).spawn();
+                    Some(Started(child.with_context(|| format!("{program} cannot be started"))?))
+                }
+                None => None,
+            };
+            let first = self.wait(&table, &newest, open_before, begun).await?;
+            let span = begun.elapsed();
+            let child = started.as_ref().map(|started| started.0.id());
+            let cpu_after = self.processor_times(child);
+            drop(started);
+
+            let (mut records, mut bytes) = (0_u64, 0_usize);
+            topics::read(&self.servers, &self.servers.decisions, &before, |message| {
+                records += 1;
+                bytes += message.key_len() + message.payload_len();
+                Ok(())
+            })?;
+            let outcome = self.outcome(span, first, [cpu_before, cpu_after], (records, bytes));
+            say_figures(&outcome, &outcome.line(), self.json)
+        })
+    }
+
+    /// Rows first, events second; the ids of the newest.
+    async fn fill(&self, table: &mut Table) -> anyhow::Result<Vec<String>> {
+        let producer = Producer::open(&self.servers, Duration::from_millis(20))?;
+        let mut payments = Payments::new(self.seed)?;
+        let (mut rest, mut newest) = (self.count, Vec::new());
+        while rest > 0 {
+            let some = payments.take(rest.min(20_000));
+            rest -= some.len() as u64;
+            table.insert(&some).await?;
+            for payment in &some {
+                let topic = &self.servers.transactions;
+                producer.send(Outgoing { topic, key: &payment.customer_id, payload: &body(payment)? })?;
+            }
+            newest = some.iter().rev().take(1_000).map(|payment| payment.transaction_id.to_string()).collect();
+        }
+        producer.settle(Duration::from_secs(120))?;
+        Ok(newest)
+    }
+
+    /// Until all rows are completed; when the first one was seen to be.
+    async fn wait(
+        &self,
+        table: &Table,
+        newest: &[String],
+        open_before: u64,
+        begun: Instant,
+    ) -> anyhow::Result<Duration> {
+        let (mut first, mut last, mut since) = (None, 0, Instant::now());
+        let silent = || format!("no row was completed for {} s", self.silence.as_secs());
+        // The first row: a look at what is open costs a scan, which is only done while nothing else happens.
+        while first.is_none() {
+            if table.open_rows().await? < open_before + self.count {
+                first = Some(begun.elapsed());
+            }
+            ensure!(since.elapsed() < self.silence, silent());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        since = Instant::now();
+        let limit = self.silence.max(Duration::from_secs(self.count / 500));
+        while last < newest.len() as u64 {
+            last = table.completed_of(newest).await?;
+            ensure!(since.elapsed() < limit, "the newest rows were not completed within {} s", limit.as_secs());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let mut open = u64::MAX;
+        since = Instant::now();
+        while open > open_before {
+            let now = table.open_rows().await?;
+            if now < open {
+                (open, since) = (now, Instant::now());
+            } else {
+                ensure!(since.elapsed() < self.silence, "{} rows are still open; {}", now - open_before, silent());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(first.unwrap_or_default())
+    }
+
+    /// Processor seconds of assay, Kafka and PostgreSQL so far; a program just started has used none.
+    fn processor_times(&self, child: Option<u32>) -> [Option<f64>; 3] {
+        let of = |pid: Option<u32>| pid.and_then(|pid| cpu::seconds(pid).ok());
+        let assay = if self.assay_pid.is_none() && child.is_none() { Some(0.0) } else { of(self.assay_pid.or(child)) };
+        [assay, of(self.kafka_pid), of(self.postgres_pid)]
+    }
+
+    fn outcome(
+        &self,
+        span: Duration,
+        first: Duration,
+        cpu: [[Option<f64>; 3]; 2],
+        (records, bytes): (u64, usize),
+    ) -> Outcome {
+        #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
+        let (count, bytes, of) = (self.count as f64, bytes as f64, records.max(1) as f64);
+        let [before, after] = cpu;
+        let mut used = before.into_iter().zip(after).map(|(before, after)| Some((after? - before?) * 1e6 / count));
+        Outcome {
+            payments: self.count,
+            seconds: span.as_secs_f64(),
+            first_row_after: first.as_secs_f64(),
+            rate: count / span.as_secs_f64(),
+            rate_since_first: count / span.saturating_sub(first).as_secs_f64().max(1e-3),
+            assay: used.next().flatten(),
+            kafka: used.next().flatten(),
+            postgres: used.next().flatten(),
+            records,
+            record_bytes: bytes / of,
+        }
+    }
+}
+
+impl Outcome {
+    fn line(&self) -> String {
+        let seconds = |used: Option<f64>| used.map_or_else(|| "not told".to_owned(), |used| format!("{used:.1}"));
+        format!(
+            "{} payments in {:.1} s: {:.0}/s ({:.0}/s from the first row, after {:.1} s); processor seconds a million: assay {}, Kafka {}, PostgreSQL {}; {} records of {:.0} bytes",
+            self.payments,
+            self.seconds,
+            self.rate,
+            self.rate_since_first,
+            self.first_row_after,
+            seconds(self.assay),
+            seconds(self.kafka),
+            seconds(self.postgres),
+            self.records,
+            self.record_bytes
+        )
+    }
+}

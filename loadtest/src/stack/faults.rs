@@ -1,0 +1,119 @@
+//! A trial while the servers are away, one after the other, and the network between them and assay is bad.
+//!
+//! A server is away in one of two ways: ended and started again by the project's scripts, which inherit the environment
+//! (ASSAY_KAFKA_PORT, ASSAY_KAFKA_DATA, ASSAY_POSTGRES_PORT, ASSAY_POSTGRES_DATA), or with `--pause` held still by a signal, so that its
+//! connections stay open and nothing answers.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+
+use super::cpu::tree;
+use super::proxy::{Chaos, Proxy, parse_link};
+use super::trial::{Scene, Trial};
+use crate::client::runtime;
+use crate::report::say_figures;
+
+#[derive(Debug, Args)]
+pub(crate) struct Faults {
+    #[command(flatten)]
+    trial: Trial,
+    /// Which servers are away, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "postgres,kafka")]
+    outages: Vec<Server>,
+    /// How long each is away.
+    #[arg(long, default_value = "30s", value_parser = assay::base::span::parse)]
+    away: Duration,
+    /// How long all are there before, between and after.
+    #[arg(long, default_value = "20s", value_parser = assay::base::span::parse)]
+    there: Duration,
+    /// Hold them still instead of ending them; the two processes are needed.
+    #[arg(long, requires = "kafka_pid", requires = "postgres_pid")]
+    pause: bool,
+    /// Process of Kafka.
+    #[arg(long)]
+    kafka_pid: Option<u32>,
+    /// Process of PostgreSQL.
+    #[arg(long)]
+    postgres_pid: Option<u32>,
+    /// A proxy between assay and a server, as often as needed: 127.0.0.1:19340=127.0.0.1:19112. The instances'
+    /// environment must lead them through it; Kafka's second listener (ASSAY_KAFKA_PROXY_PORT) keeps its clients there.
+    #[arg(long = "proxy", value_name = "LISTEN=TARGET", value_parser = parse_link)]
+    proxies: Vec<(SocketAddr, SocketAddr)>,
+    #[command(flatten)]
+    chaos: Chaos,
+}
+
+/// What can be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Server {
+    /// Kafka.
+    Kafka,
+    /// PostgreSQL.
+    Postgres,
+    /// Nothing, for comparison.
+    None,
+}
+
+impl Faults {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        runtime()?.block_on(async {
+            let mut proxies = Vec::new();
+            for (listen, target) in &self.proxies {
+                proxies.push(Proxy::start(*listen, *target, self.chaos.clone()).await?);
+            }
+            let mut outcome = self.trial.run(|scene| self.disturb(scene)).await?;
+            outcome.disturbances.extend(proxies.iter().map(Proxy::line));
+            let line = format!("{}\n  {}", outcome.line(), outcome.disturbances.join("\n  "));
+            say_figures(&outcome, &line, self.trial.json)?;
+            ensure!(outcome.verdict.is_clean(), "what was decided is not what it must be");
+            let outages = self.outages.iter().filter(|server| **server != Server::None).count();
+            let done = outcome.disturbances.len() - proxies.len();
+            ensure!(done == outages, "{done} of {outages} outages fell into the run: send more payments");
+            Ok(())
+        })
+    }
+
+    async fn disturb(&self, mut scene: Scene) -> anyhow::Result<Vec<String>> {
+        let (begun, mut done) = (Instant::now(), Vec::new());
+        for server in &self.outages {
+            if *server == Server::None || !scene.sleep(self.there).await {
+                continue;
+            }
+            let from = begun.elapsed().as_secs_f64();
+            self.turn(*server, false).await?;
+            tokio::time::sleep(self.away).await;
+            self.turn(*server, true).await?;
+            done.push(format!("{from:.1} s: {server:?} away until {:.1} s", begun.elapsed().as_secs_f64()));
+        }
+        Ok(done)
+    }
+
+    /// Takes a server away, or brings it back.
+    async fn turn(&self, server: Server, back: bool) -> anyhow::Result<()> {
+        let (script, pid) = match server {
+            Server::Kafka => ("scripts/kafka.sh", self.kafka_pid),
+            Server::Postgres => ("scripts/postgres.sh", self.postgres_pid),
+            Server::None => return Ok(()),
+        };
+        let mut command = if self.pause {
+            let root = pid.context("--pause needs --kafka-pid and --postgres-pid")?;
+            let mut command = Command::new("kill");
+            command.arg(if back { "-CONT" } else { "-STOP" });
+            command.args(tree(root)?.iter().map(u32::to_string));
+            command
+        } else {
+            let mut command = Command::new(script);
+            command.arg(if back { "start" } else { "stop" });
+            command
+        };
+        command.stdout(Stdio::null()).stdin(Stdio::null());
+        let status = tokio::task::spawn_blocking(move || command.status()).await?;
+        let status = status.with_context(|| format!("{script} cannot be run from this folder"))?;
+        ensure!(status.success(), "{script}: {status}");
+        Ok(())
+    }
+}

@@ -1,0 +1,355 @@
+//! What the topic of decisions and the table hold, against what they must. Pure: records and rows in, a verdict out.
+//!
+//! The decision on a payment is its first full record of revision 0, in the order of its partition. Everything is judged
+//! by that: its features and score against files made from the same payments, the row against it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::record::Seen;
+use super::table::Completed;
+
+/// Scores may differ by what batches of another size do to the last bits.
+const SCORE_TOLERANCE: f32 = 1e-6;
+/// Differences that are told one by one.
+const TOLD: usize = 20;
+
+/// What a file says of the payments: features by name, scores, each in the order of the payments.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    pub(crate) features: HashMap<String, Vec<f64>>,
+    pub(crate) scores: Option<Vec<f32>>,
+    /// Ids whose features may differ.
+    pub(crate) exempt: HashSet<String>,
+}
+
+/// The first full record of a payment.
+#[derive(Debug, Clone)]
+struct First {
+    partition: i32,
+    record: String,
+    score: Option<f32>,
+    flagged: bool,
+    model_version: String,
+}
+
+/// Judges records and rows.
+pub(crate) struct Judge {
+    numbers: HashMap<String, usize>,
+    expected: Expected,
+    firsts: Vec<Option<First>>,
+    seen_rows: Vec<bool>,
+    verdict: Verdict,
+}
+
+/// What was found.
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) payments: u64,
+    /// Payments with a full record.
+    pub(crate) decided: u64,
+    /// Later full records of a decided payment: they lost, as they must.
+    pub(crate) superseded: u64,
+    /// The same record once more.
+    pub(crate) repeated: u64,
+    /// Records without a decision; the stream decides later.
+    pub(crate) fallbacks: u64,
+    /// Records of other payments, such as those that were on the topic before.
+    pub(crate) foreign: u64,
+    /// Payments without a full record.
+    pub(crate) lost: u64,
+    /// Payments with full records in two partitions: two firsts.
+    pub(crate) doubled: u64,
+    /// Payments whose features are not those of the file.
+    pub(crate) features_differ: u64,
+    /// Of those exempted, the ones that differ.
+    pub(crate) exempt_differ: u64,
+    /// Payments whose score is not that of the file.
+    pub(crate) scores_differ: u64,
+    /// Payments whose row is not there.
+    pub(crate) rows_missing: u64,
+    /// Rows that are not completed.
+    pub(crate) rows_open: u64,
+    /// Rows of which some columns are completed and others are not.
+    pub(crate) rows_half: u64,
+    /// Rows that show something else than the first record.
+    pub(crate) rows_differ: u64,
+    /// The first of what is wrong, in words.
+    pub(crate) told: Vec<String>,
+}
+
+impl Judge {
+    /// Of payments in this order.
+    pub(crate) fn new(ids: impl IntoIterator<Item = String>, expected: Expected) -> Self {
+        let mut numbers = HashMap::new();
+        let mut count = 0;
+        for id in ids {
+            // A payment that stands twice in a file is one payment: its first row's.
+            numbers.entry(id).or_insert(count);
+            count += 1;
+        }
+        let verdict = Verdict { payments: numbers.len() as u64, ..Verdict::default() };
+        Self { numbers, expected, firsts: vec![None; count], seen_rows: vec![false; count], verdict }
+    }
+
+    /// The next record of a partition.
+    pub(crate) fn record(&mut self, partition: i32, seen: &Seen) {
+        let Some(&number) = self.numbers.get(&seen.transaction_id) else {
+            self.verdict.foreign += 1;
+            return;
+        };
+        if seen.revision != Some(0) {
+            self.verdict.fallbacks += u64::from(seen.revision.is_none());
+            return;
+        }
+        let Some(place) = self.firsts.get_mut(number) else { return };
+        match place {
+            Some(first) if first.partition != partition => {
+                self.verdict.doubled += 1;
+                let text = format!("{} has first records in {} and {partition}", seen.transaction_id, first.partition);
+                self.tell(text);
+            }
+            Some(first) if first.record == seen.record => self.verdict.repeated += 1,
+            Some(_) => self.verdict.superseded += 1,
+            None => {
+                *place = Some(First {
+                    partition,
+                    record: seen.record.clone(),
+                    score: seen.score,
+                    flagged: seen.flagged,
+                    model_version: seen.model_version.clone(),
+                });
+                self.verdict.decided += 1;
+                self.compare(number, seen);
+            }
+        }
+    }
+
+    /// A first record with the files.
+    fn compare(&mut self, number: usize, seen: &Seen) {
+        let id = &seen.transaction_id;
+        if !self.expected.features.is_empty() {
+            let in_file = |name: &str| self.expected.features.get(name).and_then(|column| column.get(number)).copied();
+            let pairs = seen.names.iter().zip(&seen.features);
+            let differs = |(name, value): &(&String, &f64)| in_file(name) != Some(**value);
+            let short = seen.features.len() < self.expected.features.len();
+            let first = pairs.into_iter().find(differs);
+            if short || first.is_some() {
+                let text = first.map_or_else(
+                    || format!("{id} has {} features", seen.features.len()),
+                    |(name, value)| format!("{id}: {name} is {value}, in the file {:?}", in_file(name)),
+                );
+                if self.expected.exempt.contains(id) {
+                    self.verdict.exempt_differ += 1;
+                    return;
+                }
+                self.verdict.features_differ += 1;
+                self.tell(text);
+            }
+        }
+        let expected = self.expected.scores.as_ref().and_then(|scores| scores.get(number)).copied();
+        if let Some(expected) = expected
+            && !self.expected.exempt.contains(id)
+            && seen.score.is_none_or(|score| (score - expected).abs() > SCORE_TOLERANCE)
+        {
+            self.verdict.scores_differ += 1;
+            self.tell(format!("{id}: the score is {:?}, in the file {expected}", seen.score));
+        }
+    }
+
+    /// The row of a payment.
+    pub(crate) fn row(&mut self, id: &str, row: &Completed) {
+        let Some(&number) = self.numbers.get(id) else { return };
+        if let Some(seen) = self.seen_rows.get_mut(number) {
+            *seen = true;
+        }
+        if row.is_half() {
+            self.verdict.rows_half += 1;
+            self.tell(format!("{id}: the row is half completed: {row:?}"));
+        } else if row.score.is_none() {
+            self.verdict.rows_open += 1;
+            self.tell(format!("{id}: the row is not completed"));
+        } else if let Some(first) = self.firsts.get(number).and_then(Option::as_ref) {
+            let of_first = Completed {
+                score: first.score,
+                model_version: Some(first.model_version.clone()),
+                flagged: Some(first.flagged),
+                revision: Some(0),
+            };
+            if *row != of_first {
+                self.verdict.rows_differ += 1;
+                self.tell(format!("{id}: the row shows {row:?}, the first record {of_first:?}"));
+            }
+        }
+    }
+
+    fn tell(&mut self, text: String) {
+        if self.verdict.told.len() < TOLD {
+            self.verdict.told.push(text);
+        }
+    }
+
+    /// When all records and rows were seen.
+    pub(crate) fn verdict(mut self) -> Verdict {
+        let lost = || self.numbers.iter().filter(|(_, number)| self.firsts.get(**number).is_some_and(Option::is_none));
+        self.verdict.lost = lost().count() as u64;
+        let unseen = |number: &&usize| self.seen_rows.get(**number) == Some(&false);
+        self.verdict.rows_missing = self.numbers.values().filter(unseen).count() as u64;
+        if self.verdict.lost > 0 {
+            let some: Vec<&str> = lost().map(|(id, _)| id.as_str()).take(5).collect();
+            let text = format!("lost, among others: {}", some.join(", "));
+            self.verdict.told.push(text);
+        }
+        self.verdict
+    }
+}
+
+impl Verdict {
+    /// Nothing is lost, doubled, half-written or other than it must be.
+    pub(crate) fn is_clean(&self) -> bool {
+        let wrong = [
+            self.lost,
+            self.doubled,
+            self.features_differ,
+            self.scores_differ,
+            self.rows_missing,
+            self.rows_open,
+            self.rows_half,
+            self.rows_differ,
+        ];
+        wrong.iter().all(|count| *count == 0)
+    }
+
+    pub(crate) fn line(&self) -> String {
+        let mut line = format!(
+            "{} payments, {} decided; lost {}, doubled {}; features differ {} (exempt {}), scores differ {}; rows missing {}, open {}, half {}, other than the first record {}; superseded {}, repeated {}, fallbacks {}, of other payments {}",
+            self.payments,
+            self.decided,
+            self.lost,
+            self.doubled,
+            self.features_differ,
+            self.exempt_differ,
+            self.scores_differ,
+            self.rows_missing,
+            self.rows_open,
+            self.rows_half,
+            self.rows_differ,
+            self.superseded,
+            self.repeated,
+            self.fallbacks,
+            self.foreign
+        );
+        for told in &self.told {
+            line.push_str("\n  ");
+            line.push_str(told);
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::record::example;
+    use super::*;
+
+    fn row(score: f32) -> Completed {
+        Completed {
+            score: Some(score),
+            model_version: Some("1".to_owned()),
+            flagged: Some(score >= 0.5),
+            revision: Some(0),
+        }
+    }
+
+    fn ids() -> [String; 2] {
+        ["a".to_owned(), "b".to_owned()]
+    }
+
+    fn expected() -> Expected {
+        let features = HashMap::from([("amount".to_owned(), vec![1.5, 1.5])]);
+        Expected { features, scores: Some(vec![0.25, 0.75]), exempt: HashSet::new() }
+    }
+
+    #[test]
+    fn a_clean_run_is_clean_and_what_lost_is_counted() {
+        let mut judge = Judge::new(ids(), expected());
+        let mut later = example("a", 0.3);
+        later.record = "other".to_owned();
+        let fallback = Seen { revision: None, score: None, ..example("b", 0.0) };
+        for seen in [&fallback, &example("a", 0.25), &example("a", 0.25), &later, &example("b", 0.75)] {
+            judge.record(0, seen);
+        }
+        judge.row("a", &row(0.25));
+        judge.row("b", &row(0.75));
+        let verdict = judge.verdict();
+        assert!(verdict.is_clean(), "{}", verdict.line());
+        let Verdict { payments, decided, superseded, repeated, fallbacks, .. } = verdict;
+        assert_eq!((payments, decided, superseded, repeated, fallbacks), (2, 2, 1, 1, 1));
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        let clean = |judge: &mut Judge| {
+            judge.record(0, &example("a", 0.25));
+            judge.record(1, &example("b", 0.75));
+        };
+        let rows = |judge: &mut Judge| {
+            judge.row("a", &row(0.25));
+            judge.row("b", &row(0.75));
+        };
+        let after = |faults: &dyn Fn(&mut Judge)| {
+            let mut judge = Judge::new(ids(), expected());
+            faults(&mut judge);
+            let verdict = judge.verdict();
+            assert!(!verdict.is_clean());
+            verdict
+        };
+        assert_eq!(after(&|judge| judge.record(0, &example("a", 0.25))).lost, 1);
+        assert_eq!(after(&clean).rows_missing, 2);
+        let doubled = after(&|judge| {
+            clean(judge);
+            rows(judge);
+            judge.record(3, &example("a", 0.25));
+        });
+        assert_eq!(doubled.doubled, 1);
+        let other = Seen { features: vec![1.500_000_1], ..example("a", 0.25) };
+        assert_eq!(after(&|judge| judge.record(0, &other)).features_differ, 1);
+        let none = Seen { names: Arc::default(), features: Vec::new(), ..example("a", 0.25) };
+        assert_eq!(after(&|judge| judge.record(0, &none)).features_differ, 1);
+        assert_eq!(after(&|judge| judge.record(0, &example("a", 0.2501))).scores_differ, 1);
+        assert_eq!(after(&|judge| judge.record(0, &example("z", 0.1))).foreign, 1, "and both are lost");
+        let half = after(&|judge| judge.row("a", &Completed { flagged: None, ..row(0.25) }));
+        assert_eq!(half.rows_half, 1);
+        assert_eq!(after(&|judge| judge.row("a", &Completed::default())).rows_open, 1);
+        let differs = after(&|judge| {
+            clean(judge);
+            rows(judge);
+            judge.row("a", &row(0.26));
+        });
+        assert_eq!((differs.rows_differ, differs.lost), (1, 0));
+    }
+
+    #[test]
+    fn a_payment_that_stands_twice_in_a_file_is_one_and_those_after_keep_their_rows() {
+        let expected = Expected { scores: Some(vec![0.25, 0.9, 0.75]), ..Expected::default() };
+        let mut judge = Judge::new(["a", "a", "b"].map(str::to_owned), expected);
+        judge.record(0, &example("a", 0.25));
+        judge.record(0, &example("b", 0.75));
+        judge.row("a", &row(0.25));
+        judge.row("b", &row(0.75));
+        let verdict = judge.verdict();
+        assert!(verdict.is_clean() && verdict.payments == 2, "{}", verdict.line());
+    }
+
+    #[test]
+    fn an_exempt_payment_may_differ_and_is_counted_apart() {
+        let mut judge = Judge::new(["a".to_owned()], Expected { exempt: ["a".to_owned()].into(), ..expected() });
+        judge.record(0, &Seen { features: vec![9.0], ..example("a", 0.9) });
+        judge.row("a", &row(0.9));
+        let verdict = judge.verdict();
+        assert!(verdict.is_clean() && verdict.exempt_differ == 1, "{}", verdict.line());
+    }
+}
