@@ -54,6 +54,24 @@ pub(crate) async fn connect(url: &str, database: Option<&str>, user: Option<&str
     client
 }
 
+/// On somebody's server nothing is left behind; the tests' own goes as a whole.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::env::var_os("ASSAY_TEST_POSTGRES_URL").as_deref() != Some(self.url.as_ref()) {
+            return;
+        }
+        let (url, name) = (self.url.clone(), self.database.clone());
+        let cleared = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let everything = connect(&url, None, None).await;
+                everything.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+                everything.batch_execute(&format!("DROP ROLE {name}")).await.unwrap();
+            });
+        });
+        drop(cleared.join());
+    }
+}
+
 impl Place {
     /// With the payments' table of [`PAYMENTS`] and exactly the rights of `schemas/postgres/grants.sql`.
     pub(crate) async fn new() -> Self {

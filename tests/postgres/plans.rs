@@ -33,6 +33,11 @@ fn assert_by_key(plan: &str) {
 async fn no_statement_scans_the_table() {
     for fourth in [Fourth::Revision("revision".into()), Fourth::None] {
         let place = Place::fourth(fourth.clone()).await;
+        // A plan made while the table is small outlives that: it may not scan either.
+        place.execute("INSERT INTO shop.payments (id) VALUES ('x'), ('y'); ANALYZE shop.payments").await;
+        for plan in place.store().plans().await.unwrap() {
+            assert_by_key(&plan);
+        }
         let rows = if fourth == Fourth::None { 200_000 } else { table_rows() };
         place
             .execute(&format!("INSERT INTO shop.payments (id) SELECT 'tx-' || g FROM generate_series(1, {rows}) g"))

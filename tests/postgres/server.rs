@@ -24,6 +24,8 @@ impl Server {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self { data, port };
+        let installed = server.script("install");
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
         server.up();
         server
     }

@@ -94,6 +94,39 @@ async fn racing_revisions_end_with_the_highest() {
     }
 }
 
+/// A first decision whose statement began before a later revision was there, and ends after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_first_decision_does_not_overwrite_a_later_revision() {
+    for fourth in [Fourth::None, Fourth::Time("decided_at".into()), Fourth::Revision("revision".into())] {
+        let place = Place::fourth(fourth.clone()).await;
+        place.pay(&["a", "b"]).await;
+        let (slow, quick) = (place.store(), place.store());
+        slow.prepare().await.unwrap();
+        quick.prepare().await.unwrap();
+        slow.write(&[decided("seed", 0.1)]).await.unwrap();
+        // Somebody's unfinished insertion of `a` holds the slow one up before it comes to `b`.
+        let other = place.session().await;
+        let held = "BEGIN; INSERT INTO assay.fraud_decisions
+            SELECT (jsonb_populate_record(d, '{\"transaction_id\": \"a\"}')).* FROM assay.fraud_decisions d";
+        other.batch_execute(held).await.unwrap();
+        let (low, high) = ([decided("a", 0.1), decided("b", 0.1)], [revised("b", 0.9, 1)]);
+        let release = async {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            other.batch_execute("ROLLBACK").await.unwrap();
+        };
+        let later = async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            quick.write(&high).await.unwrap();
+        };
+        let (written, ..) = tokio::join!(slow.write(&low), later, release);
+        written.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        slow.look_after().await.unwrap();
+        assert_eq!(place.scored("b").await.unwrap().0, 0.9, "{fourth:?}");
+        assert_eq!(place.scored("a").await.unwrap().0, 0.1, "{fourth:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fallback_never_reaches_the_row() {
     let place = Place::new().await;

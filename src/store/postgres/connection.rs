@@ -24,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest that a new session may take to become ready, migrations apart.
 const PREPARING: Duration = Duration::from_secs(360);
 
+/// The longest that the server waits for a COMMIT that was sent with its statement: the network was cut between them.
+const LONGEST_IDLE: Duration = Duration::from_secs(1);
+
 /// How sessions are made.
 pub(super) struct Settings {
     config: Config,
@@ -95,9 +98,10 @@ impl Settings {
     /// Sets a session so that its statements are short, read tables by key only, and leave the disk to one commit.
     pub(super) async fn calm(&self, client: &Client) -> Result<(), PostgresError> {
         let (statement, lock) = (self.statement_timeout.as_millis(), self.lock_timeout.as_millis());
+        let idle = LONGEST_IDLE.min(self.statement_timeout).as_millis();
         let settings = format!(
             "SET statement_timeout = {statement}; SET lock_timeout = {lock};
-             SET idle_in_transaction_session_timeout = {statement}; SET synchronous_commit = off;
+             SET idle_in_transaction_session_timeout = {idle}; SET synchronous_commit = off;
              SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
              SET max_parallel_workers_per_gather = 0; SET plan_cache_mode = force_generic_plan; SET jit = off;
              SET default_transaction_isolation = 'read committed'; SET search_path = pg_catalog; SET timezone = 'UTC';

@@ -5,8 +5,9 @@
 //!
 //! Invariants:
 //! - Of a (transaction id, revision) the first record stays, and the row is written from what is stored.
-//! - The row's lock is taken only where it is free, in one statement that commits by itself: nobody waits for assay
-//!   longer than that, and no lock is held across a flush to disk or a wait for this process.
+//! - The row's lock is taken only where it is free, and given back by the commit of the same statement: nobody waits for
+//!   assay longer than that, and no lock is held across a flush to disk. (Where the row does not tell its revision, the
+//!   commit is a message of its own, sent with the statement; a network cut between the two costs a second.)
 //! - `write` returns after a commit that waited for the disk; everything of the batch was committed before that one.
 //!
 //! It does not know Kafka: partition and offset are numbers that it keeps.

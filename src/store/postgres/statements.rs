@@ -151,12 +151,19 @@ impl Texts {
                    FOR NO KEY UPDATE SKIP LOCKED) AS found ON true"
             )
         };
+        // Why arrays: `key = ANY (array)` restricts the table itself, so that the plan probes the key's index whatever the
+        // statistics say. A join could be planned as a scan of the whole index while the table is small, and the plan kept.
         let update = |from: &str| {
             format!(
-                "UPDATE {rows} AS t SET {} FROM {from} AS s
-                  WHERE s.applied AND {key} = s.transaction_id COLLATE {collation} AND {}",
-                assignments(names, target),
-                guard(names, &decisions)
+                "listed AS MATERIALIZED (
+                   SELECT array_agg(transaction_id) AS ids, array_agg(revision) AS revisions, array_agg(score) AS scores,
+                          array_agg(model_version) AS versions, array_agg(flagged) AS flags, array_agg(scored_at) AS times
+                     FROM {from} WHERE applied),
+                 written AS (
+                   UPDATE {rows} AS t SET {}
+                    WHERE {key} = ANY ((SELECT ids FROM listed)::text[] COLLATE {collation}) AND {})",
+                assignments(names, target, &place_in("l.ids", &key)),
+                guard(names, &decisions, &key)
             )
         };
         let (columns, parameters, values) = insertion();
@@ -170,7 +177,7 @@ impl Texts {
         };
         let returning = "RETURNING transaction_id, revision, score, flagged, model_version, scored_at, applied";
         let write = format!(
-            "WITH stored AS ({} {returning}), written AS ({})
+            "WITH stored AS ({} {returning}), {}
              SELECT count(*), count(*) FILTER (WHERE applied) FROM stored",
             insert(&free("i"), "found.free IS NOT NULL"),
             update("stored")
@@ -199,7 +206,7 @@ impl Texts {
                       ordered.scored_at, found.free IS NOT NULL AND NOT outrun AS applied,
                       found.free IS NOT NULL OR outrun AS done
                  FROM ordered {}),
-             written AS ({}),
+             {},
              noted AS (
                UPDATE {decisions} AS d SET applied = tried.done, tries = d.tries + 1,
                       next_try = CASE WHEN tried.done THEN NULL ELSE now() + {} END
@@ -268,32 +275,47 @@ fn insertion() -> (String, String, String) {
     (columns, parameters, values)
 }
 
-fn assignments(names: &Names, target: &Target) -> String {
-    let mut text = format!(
-        "{} = s.score{}, {} = s.model_version, {} = s.flagged",
-        quoted(&names.score),
-        target.score_cast,
-        quoted(&names.version),
-        quoted(&names.flag)
-    );
+/// Where a row's key stands in an array of ids.
+fn place_in(ids: &str, key: &str) -> String {
+    format!("array_position({ids}, {key}::text COLLATE \"C\")")
+}
+
+fn assignments(names: &Names, target: &Target, place: &str) -> String {
+    let mut columns = vec![quoted(&names.score), quoted(&names.version), quoted(&names.flag)];
+    let mut values = vec![
+        format!("(l.scores)[p.place]{}", target.score_cast),
+        "(l.versions)[p.place]".into(),
+        "(l.flags)[p.place]".into(),
+    ];
     match &names.fourth {
         Fourth::None => {}
-        Fourth::Revision(name) => text.push_str(&format!(", {} = s.revision", quoted(name))),
-        Fourth::Time(name) => text.push_str(&format!(", {} = s.scored_at", quoted(name))),
+        Fourth::Revision(name) => {
+            columns.push(quoted(name));
+            values.push("(l.revisions)[p.place]".to_owned());
+        }
+        Fourth::Time(name) => {
+            columns.push(quoted(name));
+            values.push("(l.times)[p.place]".to_owned());
+        }
     }
-    text
+    format!(
+        "({}) = (SELECT {} FROM listed AS l CROSS JOIN LATERAL (SELECT {place} AS place OFFSET 0) AS p)",
+        columns.join(", "),
+        values.join(", ")
+    )
 }
 
 /// A lower revision never replaces a higher one: the row's own says so, else the decisions that are stored.
-fn guard(names: &Names, decisions: &str) -> String {
+fn guard(names: &Names, decisions: &str, key: &str) -> String {
+    let revision = format!("((SELECT revisions FROM listed))[{}]", place_in("(SELECT ids FROM listed)", key));
     match &names.fourth {
         Fourth::Revision(name) => {
-            let revision = quoted(name);
-            format!("(t.{revision} IS NULL OR t.{revision} <= s.revision)")
+            let held = quoted(name);
+            format!("(t.{held} IS NULL OR t.{held} <= {revision})")
         }
         Fourth::None | Fourth::Time(_) => format!(
             "NOT EXISTS (SELECT FROM {decisions} AS later
-               WHERE later.transaction_id = s.transaction_id AND later.revision > s.revision)"
+               WHERE later.transaction_id = {key}::text COLLATE \"C\" AND later.revision > {revision})"
         ),
     }
 }

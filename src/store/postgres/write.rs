@@ -7,8 +7,8 @@
 //! all of it      ─▶ the progress of each partition: the one commit that waits for the disk
 //! ```
 //!
-//! Invariant: a statement commits by itself, so a row's lock lasts as long as the statement, whatever becomes of this
-//! process or of the network. Writing a batch again stores nothing anew.
+//! Invariant: a statement commits by itself (or with the COMMIT that was sent along, see [`Session::run`]), so a row's
+//! lock lasts as long as the statement. Writing a batch again stores nothing anew.
 //! Cancel safety: what was sent is done by the server or not at all; a batch that was cut off is written again, whole.
 
 use std::collections::HashMap;
