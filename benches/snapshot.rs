@@ -57,8 +57,7 @@ fn main() {
         for chunk in all.chunks(2_048) {
             let base = |one: &Transaction| rates.to_base(one.amount_minor, one.currency, one.occurred_at);
             let new: Vec<_> = chunk.iter().filter(|(one, _)| build.admit(one).unwrap() == Admitted::New).collect();
-            let events: Vec<_> =
-                new.iter().map(|(one, _)| Event { transaction: one, base: base(one) }).collect();
+            let events: Vec<_> = new.iter().map(|(one, _)| Event { transaction: one, base: base(one) }).collect();
             build.insert(&events);
             payments += events.len() as u64;
             for (one, _) in new.iter().filter(|(_, fraud)| *fraud) {
@@ -156,7 +155,11 @@ fn raw(path: &Path) {
         for (shard, packed) in all.iter().zip(&packed) {
             assert_eq!(zstd::bulk::decompress(packed, shard.len()).unwrap().len(), shard.len());
         }
-        println!("zstd {level}: {:.1} MB, packed in {took:.2?}, unpacked in {:.2?}", size as f64 / 1e6, begun.elapsed());
+        println!(
+            "zstd {level}: {:.1} MB, packed in {took:.2?}, unpacked in {:.2?}",
+            size as f64 / 1e6,
+            begun.elapsed()
+        );
     }
 }
 

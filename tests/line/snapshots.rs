@@ -69,7 +69,8 @@ async fn an_engine_from_a_snapshot_answers_repeats_conflicts_and_labels_as_the_o
     let after = fresh(before.log.clone(), |_| {});
     restore(&after, &header, &shards).unwrap();
     for (at, (id, first)) in (0..).zip(ids.into_iter().zip(&decided)) {
-        let again = after.engine.decide(transaction(id, at, if id == "b" { 90_000 } else { 700 }), soon()).await.unwrap();
+        let again =
+            after.engine.decide(transaction(id, at, if id == "b" { 90_000 } else { 700 }), soon()).await.unwrap();
         assert!(again.repeated && again.decision == *first);
         let other = after.engine.decide(transaction(id, at, 1), soon()).await.unwrap_err();
         assert_eq!(code(&other), Some(RejectionCode::Conflict));

@@ -75,15 +75,8 @@ impl Build {
             None => {}
         }
         let second = second_of(transaction.occurred_at);
-        let undecided = Seen {
-            fingerprint,
-            score: 0.0,
-            second,
-            model: u8::MAX,
-            decided: false,
-            flagged: false,
-            degraded: false,
-        };
+        let undecided =
+            Seen { fingerprint, score: 0.0, second, model: u8::MAX, decided: false, flagged: false, degraded: false };
         self.ledger.ids.put(id, &undecided, horizon);
         Ok(Admitted::New)
     }

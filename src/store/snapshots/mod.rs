@@ -219,9 +219,7 @@ fn fits(opened: Opened, expected: &Expected) -> Result<Opened, Refusal> {
     match () {
         () if header.state.key != state.key => Err(Refusal::OtherKey),
         () if header.state.plan != state.plan => Err(Refusal::OtherPlan),
-        () if header.created_at < not_before => {
-            Err(Refusal::TooOld { created_at: header.created_at, not_before })
-        }
+        () if header.created_at < not_before => Err(Refusal::TooOld { created_at: header.created_at, not_before }),
         () => Ok(opened),
     }
 }

@@ -139,7 +139,10 @@ fn every_refusal_has_its_name() {
         ("cut off", refused(|bytes| bytes.truncate(bytes.len() - 1), &EXPECTED)),
         ("another catalogue", refused(|_| {}, &other(State { plan: 1, ..STATE }))),
         ("another history.hash_key", refused(|_| {}, &other(State { key: 1, ..STATE }))),
-        ("too old: taken at 1970-01-01T00:00:01.000Z", refused(|_| {}, &Expected { not_before: Millis(1_001), ..EXPECTED })),
+        (
+            "too old: taken at 1970-01-01T00:00:01.000Z",
+            refused(|_| {}, &Expected { not_before: Millis(1_001), ..EXPECTED }),
+        ),
     ];
     for (words, (told, _)) in cases {
         assert!(told.contains(words) && told.contains("history-0000000001000.snapshot"), "{words}: {told}");
@@ -226,4 +229,3 @@ fn a_file_that_changes_after_it_was_opened_gives_no_wrong_shard() {
     let told: Result<Vec<bool>, Refusal> = (0..4).map(|_| opened.next_shard(&mut shard)).collect();
     assert!(told.is_err());
 }
-
