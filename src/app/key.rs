@@ -11,7 +11,7 @@ use crate::base::hash::HashKey;
 use crate::config;
 
 /// The key that `history` names; its file is made, readable by its owner alone, when it is not there.
-pub(super) fn hash_key(history: &config::History) -> anyhow::Result<HashKey> {
+pub(crate) fn hash_key(history: &config::History) -> anyhow::Result<HashKey> {
     if let Some(secret) = &history.hash_key {
         return parse(secret.expose()).context("history.hash_key must be 32 hexadecimal digits");
     }

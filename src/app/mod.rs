@@ -5,7 +5,7 @@
 //! signal ─▶ not ready ─▶ accept nothing ─▶ finish what is in flight ─▶ flush and close the log ─▶ exit 0
 //! ```
 
-mod key;
+pub(crate) mod key;
 mod observer;
 mod snapshots;
 mod stack;

@@ -6,6 +6,7 @@ mod dead_letters;
 mod evaluate;
 mod explain;
 mod features;
+mod history;
 mod offline;
 mod replay;
 mod score;
@@ -44,6 +45,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
+    #[command(subcommand)]
+    History(history::History),
 }
 
 /// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 1 anything
@@ -61,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::History(command) => command.run(),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("assay: {error:#}");
