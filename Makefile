@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 ASSAY := target/release/assay
 
-.PHONY: help run test test-full check bench load train train-setup model docs onnxruntime docker-check build prerequisites clean
+.PHONY: help run stack test test-full check bench load train train-setup model docs onnxruntime docker-check build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r word what; do \
@@ -17,6 +17,9 @@ help: ## This list
 
 run: prerequisites onnxruntime build ## Set up everything, serve on 127.0.0.1:8080 and send simulated payments; Ctrl-C ends both
 	@scripts/run.sh
+
+stack: prerequisites onnxruntime build ## The stack on this machine: Kafka, PostgreSQL, assay and simulated payments; Ctrl-C ends all
+	@scripts/stack.sh
 
 test: prerequisites onnxruntime ## Everything the tests need, then the tests, then the commands of the README
 	@scripts/test.sh
