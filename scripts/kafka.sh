@@ -201,7 +201,10 @@ stop_node() {
 }
 
 case $word in
-  install) install ;;
+  install)
+    install
+    echo "kafka: $version is at $home"
+    ;;
   start) start ;;
   stop)
     # All at once: a controller that waits for a majority that has left would wait for nothing.

@@ -2,7 +2,7 @@
 //!
 //! Both servers are started by the project's scripts, on free ports and data folders of their own, and go when the test ends.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod servers;
 

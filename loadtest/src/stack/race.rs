@@ -64,7 +64,8 @@ struct Answer {
     transaction_id: String,
     revision: Option<u32>,
     score: Option<f32>,
-    scored_at: String,
+    /// UTC milliseconds.
+    scored_at: i64,
 }
 
 /// What came of it.
@@ -165,8 +166,10 @@ impl Race {
             }
             producer.settle(Duration::from_secs(60))
         });
-        sending.await??;
+        let sent = sending.await?;
+        // What stopped those who ask says more than that they stopped.
         let (mut answers, more) = (first_asked.answers().await?, second_asked.answers().await?);
+        sent?;
         answers.extend(more);
         Ok(answers)
     }
@@ -253,8 +256,7 @@ async fn ask(
 
 /// Whether an answer shows this record: two decisions on one payment differ in their moment or their score.
 fn is_of(answer: &Answer, record: &Seen) -> bool {
-    let moment = assay::base::clock::Millis::parse_rfc3339(&answer.scored_at).map(|moment| moment.0);
-    answer.revision == record.revision && answer.score == record.score && moment == Some(record.scored_at)
+    answer.revision == record.revision && answer.score == record.score && answer.scored_at == record.scored_at
 }
 
 impl Outcome {
@@ -278,11 +280,11 @@ mod tests {
     #[test]
     fn an_answer_shows_a_record_by_its_moment_and_score() {
         let record = super::super::record::example("a", 0.25);
-        let text = r#"{"transaction_id":"a","revision":0,"score":0.25,"flagged":false,"scored_at":"1970-01-01T00:00:01.000Z","x":1}"#;
+        let text = r#"{"transaction_id":"a","revision":0,"score":0.25,"flagged":false,"scored_at":1000,"x":1}"#;
         let answer: Answer = serde_json::from_str(text).unwrap();
         assert!(is_of(&answer, &record));
         assert!(!is_of(&Answer { score: Some(0.3), ..answer.clone() }, &record));
-        assert!(!is_of(&Answer { scored_at: "1970-01-01T00:00:01.001Z".to_owned(), ..answer.clone() }, &record));
+        assert!(!is_of(&Answer { scored_at: 1_001, ..answer.clone() }, &record));
         assert!(!is_of(&Answer { revision: None, score: None, ..answer }, &record));
     }
 }
