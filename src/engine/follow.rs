@@ -188,6 +188,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             for met in transactions {
                 self.meet(&mut ledger, met, &active, &mut opened, &mut unknown);
             }
+            let kept = ledger.undecided.oldest();
+            ledger.history.keep_from(kept);
             if let Some(newest) = ledger.newest {
                 let given_up = ledger.waiting.give_up(newest);
                 if given_up > 0 {
@@ -280,6 +282,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             confirmed: true,
             ..Seen::undecided(fingerprint_of(self.core.key, transaction), second_of(transaction.occurred_at))
         };
+        ledger.undecided.remove(id, transaction.occurred_at);
         ledger.put(id, seen);
         if wanted {
             let mut decision = (*published.decision).clone();
@@ -310,7 +313,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             }
             Some(_) if !again => ledger.fill(transaction, *base),
             Some(_) => {}
-            None if transaction.occurred_at < ledger.horizon() && !again => {
+            // One that comes again was passed in its time: what the index forgot was decided, or refused.
+            None if transaction.occurred_at < ledger.horizon() || *again => {
                 if place.is_some() {
                     unknown.push(met);
                 }
@@ -321,6 +325,9 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
                 ledger.insert(transaction, *base);
                 ledger.remember(*marked, None);
             }
+        }
+        if seen.is_none_or(|seen| !seen.decided) {
+            ledger.undecided.put(marked.id, transaction.occurred_at);
         }
         let Some((place, _)) = place else { return };
         if seen.is_some_and(|seen| seen.decided) {
@@ -535,8 +542,8 @@ impl<S> Ledger<S> {
     }
 
     fn put(&mut self, id: u128, seen: Seen) {
-        let horizon = self.horizon();
-        self.ids.put(id, &seen, horizon);
+        let kept = self.kept_from();
+        self.ids.put(id, &seen, kept);
     }
 
     /// What the active model's plan reads as of each event.

@@ -94,16 +94,26 @@ impl Ids {
 
     /// What is known of the id with this keyed hash.
     pub(crate) fn get(&self, id: u128) -> Option<Seen> {
-        self.shards.get(shard_of(id))?.find(&hash_bytes(id)).map(|(_, seen)| seen)
+        self.shards.get(shard_of(id))?.find(&hash_of(id)).map(|(_, seen)| seen)
     }
 
     /// Enters or replaces an id, and lets some of those before `horizon` go.
     pub(crate) fn put(&mut self, id: u128, seen: &Seen, horizon: Millis) {
         let horizon = self.held_back(second_of(horizon));
         if let Some(shard) = self.shards.get_mut(shard_of(id)) {
-            shard.put(&encode(&hash_bytes(id), seen), horizon);
+            shard.put(&encode(&hash_of(id), seen), horizon);
         }
         self.sweep(horizon);
+    }
+
+    /// Second and hash of those without a full decision.
+    pub(crate) fn undecided(&self) -> impl Iterator<Item = (u32, [u8; 12])> {
+        let entries = self.shards.iter().flat_map(|shard| &shard.slots).filter(|entry| is_occupied(entry));
+        entries.filter_map(|entry| {
+            let seen = decode(entry);
+            let (hash, _) = entry.split_first_chunk::<12>()?;
+            (!seen.decided).then_some((seen.second, *hash))
+        })
     }
 
     /// Ids held, the expired that no sweep has reached included.
@@ -281,7 +291,8 @@ fn shard_of(id: u128) -> usize {
     usize::from(id.to_le_bytes().last().copied().unwrap_or(0))
 }
 
-fn hash_bytes(id: u128) -> [u8; 12] {
+/// The part of an id's hash that the index keeps.
+pub(crate) fn hash_of(id: u128) -> [u8; 12] {
     id.to_le_bytes().first_chunk().copied().unwrap_or_default()
 }
 

@@ -25,6 +25,7 @@ use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
 use super::labels::Waiting;
 use super::ports::{Filled, Record, event_label};
+use super::undecided::Undecided;
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::base::money::BaseAmount;
@@ -129,6 +130,7 @@ pub(super) struct Ledger<S> {
     pub(super) history: History,
     pub(super) ids: Ids,
     pub(super) waiting: Waiting,
+    pub(super) undecided: Undecided,
     pub(super) open: HashMap<CompactString, Open<S>>,
     pub(super) due: VecDeque<CompactString>,
     /// Whether the log holds undecided transactions that `due` does not.
@@ -153,6 +155,7 @@ impl<S> Ledger<S> {
             history,
             ids: Ids::new(),
             waiting,
+            undecided: Undecided::default(),
             open: HashMap::new(),
             due: VecDeque::new(),
             overflowed: true,
@@ -168,7 +171,12 @@ impl<S> Ledger<S> {
         }
     }
 
-    /// Before it, ids are forgotten.
+    /// Before it, ids and history's order within a millisecond are forgotten: the horizon, or what is not decided yet.
+    pub(super) fn kept_from(&self) -> Millis {
+        self.undecided.oldest().map_or_else(|| self.horizon(), |oldest| oldest.min(self.horizon()))
+    }
+
+    /// What is unknown before it is too old.
     pub(super) fn horizon(&self) -> Millis {
         Millis(self.newest.map_or(i64::MIN, |newest| newest.0.saturating_sub(self.lateness)))
     }
@@ -322,8 +330,11 @@ impl<S> Ledger<S> {
             (seen.score, seen.flagged, seen.degraded, seen.decided) = (score, flagged, degraded, true);
             seen.model = self.number_of(model);
         }
-        let horizon = self.horizon();
-        self.ids.put(marked.id, &seen, horizon);
+        if seen.decided {
+            self.undecided.remove(marked.id, marked.occurred_at);
+        }
+        let kept = self.kept_from();
+        self.ids.put(marked.id, &seen, kept);
     }
 
     pub(super) fn number_of(&mut self, model: &Arc<ModelRef>) -> u8 {

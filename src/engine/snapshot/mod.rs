@@ -26,6 +26,7 @@ use thiserror::Error;
 use super::core::Core;
 use super::ledger::Ledger;
 use super::ports::Scorer;
+use super::undecided::Undecided;
 use super::{Engine, Label, empty_ledger};
 use crate::base::clock::Millis;
 use crate::decision::ModelRef;
@@ -212,6 +213,8 @@ impl<S: Scorer> Engine<S> {
         }
         (ledger.newest, ledger.incomplete) = (header.stream_time, header.incomplete);
         ledger.complete_at = header.complete_from;
+        ledger.undecided = Undecided::of(&ledger.ids);
+        ledger.history.keep_from(ledger.undecided.oldest());
         if unmatched > 0 {
             self.core.observer.unmatched(unmatched);
         }

@@ -34,6 +34,8 @@ pub(super) struct Entities {
     newest: i64,
     /// While an export goes on, the newest event when it began: what a reading from then on can reach stays.
     held: Option<i64>,
+    /// What is at and after it keeps its ids, whatever the time is.
+    kept_from: Option<i64>,
     since_sweep: u32,
     swept: usize,
     found: Found,
@@ -56,6 +58,7 @@ impl Entities {
             profiles: Vec::new(),
             newest: i64::MIN,
             held: None,
+            kept_from: None,
             since_sweep: 0,
             swept: 0,
             found: Found::default(),
@@ -149,6 +152,11 @@ impl Entities {
         self.held = None;
     }
 
+    /// Keeps the order and the reach of events from `kept` on; `None` forgets as time moves.
+    pub(super) const fn keep_from(&mut self, kept: Option<i64>) {
+        self.kept_from = kept;
+    }
+
     /// The newest event when the export began.
     pub(super) fn held(&self) -> i64 {
         self.held.unwrap_or(self.newest)
@@ -188,7 +196,8 @@ impl Entities {
 
     /// What is forgotten is measured from here.
     fn past(&self) -> i64 {
-        self.held.map_or(self.newest, |held| held.min(self.newest))
+        let held = self.held.map_or(self.newest, |held| held.min(self.newest));
+        self.kept_from.map_or(held, |kept| held.min(kept.saturating_add(self.keep.lateness)))
     }
 
     /// While an export goes on no event is put into tiles that stands by itself: it could come again.

@@ -207,6 +207,11 @@ impl History {
         }
     }
 
+    /// Forgets nothing that a reading as of `kept` or later needs; `None` forgets as time moves.
+    pub fn keep_from(&mut self, kept: Option<Millis>) {
+        self.entities.iter_mut().for_each(|entities| entities.keep_from(kept.map(|kept| kept.0)));
+    }
+
     /// The newest `occurred_at` seen; `None` before the first event.
     #[must_use]
     pub const fn stream_time(&self) -> Option<Millis> {
