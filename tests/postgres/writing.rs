@@ -16,9 +16,9 @@ async fn the_first_record_stays() {
     let store = place.store();
     place.pay(&["a"]).await;
     let (first, second) = (decided("a", 0.123_456_79), decided("a", 0.9));
-    assert_eq!(store.write(&[first.clone()]).await.unwrap(), NEW_AND_APPLIED);
+    assert_eq!(store.write(std::slice::from_ref(&first)).await.unwrap(), NEW_AND_APPLIED);
     let superseded = Kept { superseded: 1, ..Kept::default() };
-    assert_eq!(store.write(&[second.clone()]).await.unwrap(), superseded);
+    assert_eq!(store.write(std::slice::from_ref(&second)).await.unwrap(), superseded);
     let repeated = Kept { repeated: 2, ..Kept::default() };
     assert_eq!(store.write(&[first, second]).await.unwrap(), repeated);
     assert_eq!(place.scored("a").await, Some((0.123_456_79, "2026.1".into(), false)));
@@ -133,7 +133,7 @@ async fn a_fallback_never_reaches_the_row() {
     let store = place.store();
     place.pay(&["a"]).await;
     let fallback = fallen_back("a");
-    let kept = store.write(&[fallback.clone()]).await.unwrap();
+    let kept = store.write(std::slice::from_ref(&fallback)).await.unwrap();
     assert_eq!(kept, Kept { new: 1, ..Kept::default() });
     assert_eq!(store.write(&[fallback]).await.unwrap(), Kept { repeated: 1, ..Kept::default() });
     assert_eq!(place.scored("a").await, None);
