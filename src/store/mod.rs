@@ -2,7 +2,8 @@
 //! ([`Destination`](crate::engine::delivery::Destination)), and files.
 //!
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
-//! conformance test runs on both. `postgres` is a destination of the stack. `files` reads transactions out of files and writes rows into them.
+//! conformance test runs on both. `postgres` is a destination of the stack. `files` reads transactions out of files and
+//! writes rows into them.
 
 #[cfg(test)]
 mod conformance;
