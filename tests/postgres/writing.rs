@@ -16,9 +16,9 @@ async fn the_first_record_stays() {
     let store = place.store();
     place.pay(&["a"]).await;
     let (first, second) = (decided("a", 0.123_456_79), decided("a", 0.9));
-    assert_eq!(store.write(&[first.clone()]).await.unwrap(), NEW_AND_APPLIED);
+    assert_eq!(store.write(std::slice::from_ref(&first)).await.unwrap(), NEW_AND_APPLIED);
     let superseded = Kept { superseded: 1, ..Kept::default() };
-    assert_eq!(store.write(&[second.clone()]).await.unwrap(), superseded);
+    assert_eq!(store.write(std::slice::from_ref(&second)).await.unwrap(), superseded);
     let repeated = Kept { repeated: 2, ..Kept::default() };
     assert_eq!(store.write(&[first, second]).await.unwrap(), repeated);
     assert_eq!(place.scored("a").await, Some((0.123_456_79, "2026.1".into(), false)));
@@ -127,13 +127,40 @@ async fn a_slow_first_decision_does_not_overwrite_a_later_revision() {
     }
 }
 
+/// The row changes between the statement's snapshot and its lock: both changes are there afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_changes_under_the_statement_keeps_both_changes() {
+    for fourth in [Fourth::None, Fourth::Revision("revision".into())] {
+        let place = Place::fourth(fourth.clone()).await;
+        place.pay(&["a", "b"]).await;
+        let store = place.store();
+        store.write(&[decided("seed", 0.1)]).await.unwrap();
+        let other = place.session().await;
+        let held = "BEGIN; INSERT INTO assay.fraud_decisions
+            SELECT (jsonb_populate_record(d, '{\"transaction_id\": \"a\"}')).* FROM assay.fraud_decisions d";
+        other.batch_execute(held).await.unwrap();
+        let batch = [decided("a", 0.1), decided("b", 0.7)];
+        let meanwhile = async {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            place.execute("UPDATE shop.payments SET note = 'theirs' WHERE id = 'b'").await;
+            other.batch_execute("ROLLBACK").await.unwrap();
+        };
+        let (written, ()) = tokio::join!(store.write(&batch), meanwhile);
+        let written = written.unwrap();
+        assert_eq!((written.new, written.applied), (2, 2), "{fourth:?}");
+        let both =
+            "SELECT count(*) FROM shop.payments WHERE note = 'theirs' AND fraud_score = 0.7::real AND is_flagged";
+        assert_eq!(place.count(both).await, 1, "{fourth:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fallback_never_reaches_the_row() {
     let place = Place::new().await;
     let store = place.store();
     place.pay(&["a"]).await;
     let fallback = fallen_back("a");
-    let kept = store.write(&[fallback.clone()]).await.unwrap();
+    let kept = store.write(std::slice::from_ref(&fallback)).await.unwrap();
     assert_eq!(kept, Kept { new: 1, ..Kept::default() });
     assert_eq!(store.write(&[fallback]).await.unwrap(), Kept { repeated: 1, ..Kept::default() });
     assert_eq!(place.scored("a").await, None);

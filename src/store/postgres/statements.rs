@@ -110,8 +110,8 @@ pub(super) struct Texts {
     pub(super) exclude: Option<String>,
 }
 
-/// The columns of a decision that a batch brings, in the order of its parameters: name, type of the array, and how a value becomes
-/// the column's.
+/// The columns of a decision that a batch brings, in the order of its parameters: name, type of the array, and how a
+/// value becomes the column's.
 const COLUMNS: [(&str, &str, &str); 20] = [
     ("transaction_id", "text[]", "i.transaction_id"),
     ("revision", "integer[]", "i.revision"),
@@ -320,8 +320,8 @@ fn guard(names: &Names, decisions: &str, key: &str) -> String {
     }
 }
 
-/// How long a decision waits for its next try: as good as none in its first minute, then an eighth of its age, so that the pauses grow
-/// as a geometric series, up to ten minutes.
+/// How long a decision waits for its next try: as good as not in its first minute, then an eighth of its age, so that the
+/// pauses grow as a geometric series, up to ten minutes.
 fn pause(decision: &str) -> String {
     format!(
         "CASE WHEN now() - {decision}.created_at < interval '1 minute' THEN {YOUNG_PAUSE}

@@ -193,8 +193,8 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Postgre
     })
 }
 
-/// Parts a batch: the n-th record of an id goes to wave n, so that a statement has each id once and their order holds. A record that
-/// stands twice in the batch is counted as repeated here.
+/// Parts a batch: the n-th record of an id goes to wave n, so that a statement has each id once and their order holds. A
+/// record that stands twice in the batch is counted as repeated here.
 fn sort<'b>(
     batch: &'b [Delivered],
     waves: &mut Vec<Vec<Full<'b>>>,
