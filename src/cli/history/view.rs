@@ -3,12 +3,12 @@
 //! Reads only, in one transaction that says so, a batch at a time: the server keeps the rest. The role needs SELECT on
 //! the view and nothing else. The whole view is read: one that is large shows only what windows reach.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use openssl::ssl::{SslConnector, SslMethod};
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::Config;
-
-use std::time::Duration;
 
 use crate::store::files::{CHUNK, Rejected};
 use crate::transaction::{Connector, Limits, Transaction, read_json};

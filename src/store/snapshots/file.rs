@@ -27,7 +27,7 @@ const MAGIC: &[u8; 8] = b"assayhis";
 const HEADER: u8 = b'H';
 const SHARD: u8 = b'S';
 const END: u8 = b'E';
-/// Fast, and a third smaller than nothing.
+/// A third less on disk for half of the time that writing takes.
 const LEVEL: i32 = 1;
 /// Bytes of a part's head.
 const HEAD: usize = 17;
