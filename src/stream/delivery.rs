@@ -25,7 +25,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
-use super::kafka::{KafkaOptions, StreamError, tell};
+use super::kafka::{KafkaOptions, StreamError, leave, tell};
 use super::record::Decoder;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::engine::delivery::{Delivered, Destination, Kept};
@@ -112,7 +112,7 @@ impl DeliveryThread {
         consumer.subscribe(&[&topic]).map_err(StreamError::kafka(format!("the group of {name} cannot be joined")))?;
         let (counted, label, runtime, stop) = shared;
         let decoder = Decoder::default();
-        let mut work = Work {
+        let work = Work {
             consumer,
             topic,
             options,
@@ -154,7 +154,7 @@ struct Work<D> {
 }
 
 impl<D: Destination> Work<D> {
-    fn run(&mut self) {
+    fn run(mut self) {
         let (mut looked, mut committed) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
             let before = self.changes.load(Ordering::SeqCst);
@@ -173,6 +173,7 @@ impl<D: Destination> Work<D> {
             }
         }
         commit(&self.consumer, &self.topic, &self.place);
+        leave(self.consumer);
     }
 
     /// What is there, at most a batch, and the offsets behind it.

@@ -4,11 +4,12 @@
 //! of this program. No secret is printed: options say whether there is one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
@@ -254,6 +255,28 @@ pub(super) fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// How long leaving a group may take.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Leaves the group of a consumer and lets go of it.
+///
+/// Why it is not destroyed: librdkafka's destruction was seen to wait for a broker's thread for ever when partitions were
+/// paused. The process ends; what it holds goes with it.
+pub(super) fn leave<C: ConsumerContext>(consumer: BaseConsumer<C>) {
+    let begun = Instant::now();
+    match consumer.close_queue() {
+        Ok(()) => {
+            while !consumer.closed() && begun.elapsed() < LEAVING {
+                let _event = consumer.poll(Duration::from_millis(20));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a consumer could not leave its group; it is missed after its session's time")
+        }
+    }
+    std::mem::forget(consumer);
+}
+
 /// A client that only tells.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Telling;
@@ -271,4 +294,4 @@ impl ClientContext for Telling {
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Telling {}
+impl ConsumerContext for Telling {}

@@ -23,7 +23,7 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::item::Topic;
-use super::kafka::{KafkaOptions, StreamError, TopicNames, tell};
+use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell};
 use super::owners::Owners;
 use super::topics::Partitions;
 use crate::ops::metrics::Metrics;
@@ -128,7 +128,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self, stop: &AtomicBool) {
+    fn run(self, stop: &AtomicBool) {
         let mut committed = Instant::now();
         let mut open: Option<TopicPartitionList> = None;
         while !stop.load(Ordering::Relaxed) {
@@ -157,6 +157,7 @@ impl Work {
             }
         }
         commit(&self.consumer, &self.owners, &self.topics, CommitMode::Sync);
+        leave(self.consumer);
     }
 
     /// Begins an ownership; false when Kafka could not be asked, to be tried again.
@@ -226,6 +227,9 @@ fn commit(consumer: &BaseConsumer<Group>, owners: &Owners, topics: &TopicNames, 
         }
         Err(error) => {
             tracing::warn!(%error, "offsets could not be committed; the next commit carries them");
+            let mut owned = owners.owned();
+            owned.transactions.tell_again();
+            owned.labels.tell_again();
             true
         }
     }

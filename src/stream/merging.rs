@@ -30,6 +30,8 @@ use crate::ops::metrics::Metrics;
 
 /// Items that are followed together: what keeps the ledger's lock for about a millisecond.
 const BATCH: usize = 128;
+/// The pause while nothing more may be begun.
+const NO_ROOM: Duration = Duration::from_millis(1);
 /// The longest wait for something to arrive.
 const IDLE: Duration = Duration::from_millis(5);
 /// A lane with more items is held, and goes on below the half of it.
@@ -63,6 +65,11 @@ impl<S: Scorer> Merging<S> {
     pub(super) fn run(mut self) {
         let mut wait = Duration::ZERO;
         while !self.state.is_stopping() {
+            self.come_again();
+            if !self.has_room() {
+                std::thread::sleep(NO_ROOM);
+                continue;
+            }
             match self.input.recv_timeout(wait) {
                 Ok(read) => self.take(read),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -74,9 +81,13 @@ impl<S: Scorer> Merging<S> {
             {
                 self.take(read);
             }
-            self.come_again();
             wait = self.round();
         }
+    }
+
+    /// Whether more may be begun: decisions wait for their acknowledgement, and the producer for Kafka.
+    fn has_room(&self) -> bool {
+        self.state.has_room() && self.owners.owned().transactions.outstanding() < self.most_open
     }
 
     fn take(&mut self, read: Read) {
@@ -101,10 +112,6 @@ impl<S: Scorer> Merging<S> {
 
     /// Follows one batch of what may be merged now; how long to wait before the next.
     fn round(&mut self) -> Duration {
-        let room = self.owners.owned().transactions.outstanding() < self.most_open && self.state.has_room();
-        if !room {
-            return Duration::from_millis(1);
-        }
         let mut batch = Vec::new();
         let mut wait = IDLE;
         let now = self.began.elapsed();
@@ -226,6 +233,7 @@ impl<S: Scorer> Merging<S> {
 
     /// Transactions that had no decision when they came.
     fn come_again(&mut self) {
+        self.owners.bury_again(Instant::now());
         let due = self.owners.due(Instant::now(), BATCH);
         if !due.is_empty() {
             self.follower.follow(due.into_iter().map(Followed::Transaction).collect(), self.clock.now());

@@ -16,6 +16,8 @@ use crate::engine::follow::{FollowedTransaction, Original, Place, Settlement};
 use crate::ops::metrics::{Metrics, ProblemCode};
 use crate::transaction::Rejection;
 
+/// The pause before a dead letter that was not taken is sent again.
+const LETTER_PAUSE: Duration = Duration::from_millis(500);
 /// The pause before a transaction that had no decision comes again.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -37,12 +39,23 @@ impl Owned {
     }
 }
 
+/// A dead letter that was not taken.
+#[derive(Debug)]
+struct Unsent {
+    topic: Topic,
+    place: Place,
+    original: Original,
+    rejection: Rejection,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Owners {
     owned: Mutex<Owned>,
     /// Transactions that come again, and when.
     again: Mutex<VecDeque<(Instant, FollowedTransaction)>>,
+    /// Letters that were not taken, and when they are sent again.
+    unsent: Mutex<VecDeque<(Instant, Unsent)>>,
     dead_letters: DeadLetters,
     topics: TopicNames,
     metrics: Arc<Metrics>,
@@ -50,7 +63,14 @@ pub(super) struct Owners {
 
 impl Owners {
     pub(super) fn new(dead_letters: DeadLetters, topics: TopicNames, metrics: Arc<Metrics>) -> Self {
-        Self { owned: Mutex::default(), again: Mutex::default(), dead_letters, topics, metrics }
+        Self {
+            owned: Mutex::default(),
+            again: Mutex::default(),
+            unsent: Mutex::default(),
+            dead_letters,
+            topics,
+            metrics,
+        }
     }
 
     pub(super) fn owned(&self) -> MutexGuard<'_, Owned> {
@@ -68,16 +88,40 @@ impl Owners {
     pub(super) fn bury(self: &Arc<Self>, topic: Topic, place: Place, original: &Original, rejection: &Rejection) {
         let name = self.topics.of(topic);
         let origin = Origin { topic: name, partition: place.partition, offset: place.offset, now: SystemClock.now() };
+        let unsent = Unsent { topic, place, original: original.clone(), rejection: rejection.clone() };
+        let owners = Arc::clone(self);
+        let told = Box::new(move |result: Result<(), rdkafka::error::KafkaError>| match result {
+            Ok(()) => owners.buried(topic, place, &unsent.rejection),
+            Err(error) => owners.keep(unsent, &error),
+        });
+        if let Err((error, _)) = self.dead_letters.bury(original, rejection, &origin, told) {
+            self.keep(Unsent { topic, place, original: original.clone(), rejection: rejection.clone() }, &error);
+        }
+    }
+
+    fn buried(&self, topic: Topic, place: Place, rejection: &Rejection) {
         if let Some(code) = ProblemCode::of(rejection.code.as_str()) {
             self.metrics.dead_letters.up(code);
         }
-        let owners = Arc::clone(self);
-        let told = Box::new(move |result: Result<(), rdkafka::error::KafkaError>| match result {
-            Ok(()) => owners.settle(topic, place),
-            Err(error) => tracing::error!(%error, "a dead letter was not taken: its offset stays uncommitted"),
-        });
-        if let Err((error, _)) = self.dead_letters.bury(original, rejection, &origin, told) {
-            tracing::error!(%error, topic = name, "a dead letter was not taken: its offset stays uncommitted");
+        self.settle(topic, place);
+    }
+
+    /// Keeps a letter to be sent again: its offset stays uncommitted meanwhile.
+    fn keep(&self, unsent: Unsent, error: &rdkafka::error::KafkaError) {
+        tracing::debug!(%error, "a dead letter was not taken; it is sent again");
+        let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.push_back((Instant::now() + LETTER_PAUSE, unsent));
+    }
+
+    /// Sends the letters again whose pause is over.
+    pub(super) fn bury_again(self: &Arc<Self>, now: Instant) {
+        let due: Vec<Unsent> = {
+            let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = letters.iter().take_while(|(when, _)| *when <= now).count();
+            letters.drain(..due).map(|(_, unsent)| unsent).collect()
+        };
+        for Unsent { topic, place, original, rejection } in due {
+            self.bury(topic, place, &original, &rejection);
         }
     }
 

@@ -103,7 +103,11 @@ impl TopicReader {
             began,
         };
         let thread = std::thread::Builder::new().name(format!("read-{topic:?}").to_lowercase());
-        let thread = thread.spawn(move || while !stop.load(Ordering::Relaxed) && work.round(&to) {})?;
+        let thread = thread.spawn(move || {
+            while !stop.load(Ordering::Relaxed) && work.round(&to) {}
+            // It joined no group; `kafka::leave` says why it is not destroyed.
+            std::mem::forget(work.consumer);
+        })?;
         Ok(Self { held, thread: Some(thread) })
     }
 
