@@ -69,14 +69,17 @@ impl ReasonRules {
     pub fn explain(&self, columns: &[Column], values: &[f64], explained: &model::Explanation) -> Explained {
         let told = columns.iter().zip(values).zip(&explained.contributions);
         let told = told.filter(|((column, _), _)| !self.hides(column));
-        let mut reasons = match self.by {
-            By::Feature => told.map(|((column, value), moved)| by_feature(column, *value, *moved)).collect(),
+        let mut movers: Vec<Mover<'_>> = match self.by {
+            By::Feature => {
+                told.map(|((column, value), moved)| Mover { column, value: Some(*value), moved: *moved }).collect()
+            }
             By::Group => by_group(told.map(|((column, _), moved)| (column, *moved))),
         };
+        movers.retain(|mover| mover.moved.is_finite() && mover.moved != 0.0);
+        movers.sort_by(|left, right| right.moved.abs().total_cmp(&left.moved.abs()));
+        movers.truncate(self.most);
+        let reasons: Vec<Reason> = movers.iter().map(Mover::reason).collect();
         let moved = |reason: &Reason| reason.contribution.unwrap_or_default();
-        reasons.retain(|reason| moved(reason).is_finite() && moved(reason) != 0.0);
-        reasons.sort_by(|left, right| moved(right).abs().total_cmp(&moved(left).abs()));
-        reasons.truncate(self.most);
         let model::Explanation { method, baseline, margin, .. } = *explained;
         let other = margin - baseline - reasons.iter().map(moved).sum::<f64>();
         Explained { reasons, explanation: Explanation { method, baseline, margin, other } }
@@ -100,7 +103,33 @@ impl ReasonRules {
     }
 }
 
-fn by_feature(column: &Column, value: f64, moved: f64) -> Reason {
+/// What moved a score, before it is put into words: a feature with its value, or a group, named by one of its columns.
+#[derive(Clone, Copy)]
+struct Mover<'a> {
+    column: &'a Column,
+    value: Option<f64>,
+    moved: f64,
+}
+
+impl Mover<'_> {
+    fn reason(&self) -> Reason {
+        match self.value {
+            Some(value) => of_feature(self.column, value, self.moved),
+            None => Reason {
+                code: self.column.group.clone(),
+                message: format!(
+                    "{}: {} the risk",
+                    words(&self.column.group_meaning, &self.column.group),
+                    verb(self.moved)
+                ),
+                value: None,
+                contribution: Some(self.moved),
+            },
+        }
+    }
+}
+
+fn of_feature(column: &Column, value: f64, moved: f64) -> Reason {
     let shown = |value: f64| match value.abs() {
         _ if column.integer => format!("{value:.0}"),
         // Shares and ratios: what stands behind two zeros matters.
@@ -117,24 +146,18 @@ fn by_feature(column: &Column, value: f64, moved: f64) -> Reason {
     Reason { code: column.name.clone(), message, value: Some(value), contribution: Some(moved) }
 }
 
-/// One reason a group: the sum of its features' contributions.
-fn by_group<'a>(told: impl Iterator<Item = (&'a Column, f64)>) -> Vec<Reason> {
+/// One mover a group: the sum of its features' contributions.
+fn by_group<'a>(told: impl Iterator<Item = (&'a Column, f64)>) -> Vec<Mover<'a>> {
     let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut groups: Vec<(&Column, f64)> = Vec::new();
+    let mut groups: Vec<Mover<'a>> = Vec::new();
     for (column, moved) in told {
         let place = *places.entry(&column.group).or_insert(groups.len());
         match groups.get_mut(place) {
-            Some((_, sum)) => *sum += moved,
-            None => groups.push((column, moved)),
+            Some(group) => group.moved += moved,
+            None => groups.push(Mover { column, value: None, moved }),
         }
     }
-    let reason = |(column, moved): (&Column, f64)| Reason {
-        code: column.group.clone(),
-        message: format!("{}: {} the risk", words(&column.group_meaning, &column.group), verb(moved)),
-        value: None,
-        contribution: Some(moved),
-    };
-    groups.into_iter().map(reason).collect()
+    groups
 }
 
 fn words<'a>(meaning: &'a str, name: &'a str) -> &'a str {

@@ -156,6 +156,8 @@ struct Scored<S> {
 struct Opened<S> {
     followed: FollowedTransaction,
     base: BaseAmount,
+    /// Whether it is not in history yet: inserted and read in one.
+    new: bool,
     observed: Option<Observed<S>>,
 }
 
@@ -322,8 +324,11 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             }
             None => {
                 ledger.newest = ledger.newest.max(Some(transaction.occurred_at));
-                ledger.insert(transaction, *base);
                 ledger.remember(*marked, None);
+                // One that is scored in this batch is observed with the others of it.
+                if place.is_none() || !ledger.has_room() {
+                    ledger.insert(transaction, *base);
+                }
             }
         }
         if seen.is_none_or(|seen| !seen.decided) {
@@ -348,22 +353,25 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         };
         match ready {
             Some(observed) => {
-                opened.push(Opened { base: *base, followed: met.followed, observed });
+                let new = first.is_none();
+                opened.push(Opened { base: *base, followed: met.followed, new, observed });
             }
             None => self.again(met.followed),
         }
     }
 
-    /// Reads the features of what was opened, together.
+    /// Reads the features of what was opened, together; what is new moves history.
     fn read(&self, ledger: &mut Ledger<S>, opened: Vec<Opened<S>>, active: &Arc<Active<S>>) -> Vec<Scored<S>> {
-        let events: Vec<_> = opened
-            .iter()
-            .filter(|one| one.observed.is_none())
-            .map(|one| Event { transaction: &*one.followed.transaction, base: one.base })
-            .collect();
-        let mut read = ledger.read_all(&events, active).into_iter();
+        let events = |new: bool| {
+            let wanted = opened.iter().filter(move |one| one.observed.is_none() && one.new == new);
+            wanted.map(|one| Event { transaction: &*one.followed.transaction, base: one.base }).collect::<Vec<_>>()
+        };
+        let (fresh, known) = (events(true), events(false));
+        let mut observed = ledger.observe_all(&fresh, active).into_iter();
+        let mut read = ledger.read_all(&known, active).into_iter();
         let scored = opened.into_iter().filter_map(|one| {
-            let observed = one.observed.or_else(|| read.next())?;
+            let of = if one.new { &mut observed } else { &mut read };
+            let observed = one.observed.or_else(|| of.next())?;
             let claim = Claim::new(&self.core, Arc::clone(&one.followed.transaction), one.base, observed);
             Some(Scored { claim, followed: one.followed })
         });
@@ -544,6 +552,19 @@ impl<S> Ledger<S> {
     fn put(&mut self, id: u128, seen: Seen) {
         let kept = self.kept_from();
         self.ids.put(id, &seen, kept);
+    }
+
+    /// Inserts events and reads what the active model's plan reads as of each.
+    fn observe_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
+        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
+        match &active.chosen {
+            Some(chosen) => self.history.observe(events, &chosen.plan, &mut self.rows),
+            None => self.history.insert_all(events),
+        }
+        for event in events {
+            self.apply_waiting(event.transaction, event.base);
+        }
+        (0..events.len()).map(|index| self.taken(index, active)).collect()
     }
 
     /// What the active model's plan reads as of each event.

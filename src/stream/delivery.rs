@@ -83,7 +83,7 @@ impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         if let Rebalance::Revoke(_) = rebalance {
-            commit(consumer, &self.topic, &self.place);
+            commit(consumer, &self.topic, &self.place, CommitMode::Sync);
             *lock(&self.place) = Place::default();
         }
     }
@@ -164,7 +164,7 @@ impl<D: Destination> Work<D> {
                 self.write(&batch, &next, before);
             }
             if committed.elapsed() >= COMMIT_EVERY {
-                commit(&self.consumer, &self.topic, &self.place);
+                commit(&self.consumer, &self.topic, &self.place, CommitMode::Async);
                 committed = Instant::now();
             }
             if looked.elapsed() >= self.options.look_after {
@@ -172,7 +172,9 @@ impl<D: Destination> Work<D> {
                 looked = Instant::now();
             }
         }
-        commit(&self.consumer, &self.topic, &self.place);
+        // What was committed without waiting is committed again: an answer that was lost loses nothing.
+        lock(&self.place).committed.clear();
+        commit(&self.consumer, &self.topic, &self.place, CommitMode::Sync);
         leave(self.consumer);
     }
 
@@ -298,7 +300,7 @@ impl<D: Destination> Work<D> {
 }
 
 /// Commits what is written and not committed yet.
-fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>) {
+fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>, mode: CommitMode) {
     let due = lock(place).due();
     if due.is_empty() {
         return;
@@ -308,7 +310,7 @@ fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>) {
         // An offset above 0 is always taken.
         let _taken = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
     }
-    match consumer.commit(&list, CommitMode::Sync) {
+    match consumer.commit(&list, mode) {
         Ok(()) => lock(place).committed.extend(due),
         Err(error) => {
             tracing::debug!(%error, "offsets of a destination could not be committed; the next commit carries them")

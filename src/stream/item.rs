@@ -98,6 +98,8 @@ pub(super) struct Reading {
     pub(super) rates: Arc<Rates>,
     /// Names the records of this process.
     pub(super) instance: u64,
+    /// Whether an end need not be seen in an empty answer of Kafka: nothing is held for settling.
+    pub(super) eager: bool,
     pub(super) clock: TimeSource,
     /// How far ahead of the moment when Kafka took it a transaction may be, milliseconds.
     pub(super) max_ahead: i64,

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::kafka::TopicNames;
 use super::label;
 use super::publisher::{Acknowledged, Outgoing, Publisher, header};
-use super::record::{Recorded, SCHEMA, encode};
+use super::record::{Names, Recorded, SCHEMA, encode};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::engine::Label;
@@ -33,15 +33,16 @@ pub struct KafkaLog {
     topics: TopicNames,
     store: Arc<dyn Lookup>,
     runtime: Handle,
+    names: Names,
 }
 
 impl KafkaLog {
     pub(super) fn new(publisher: Arc<Publisher>, topics: TopicNames, store: Arc<dyn Lookup>, runtime: Handle) -> Self {
-        Self { publisher, topics, store, runtime }
+        Self { publisher, topics, store, runtime, names: Names::default() }
     }
 
     fn publish(&self, recorded: &Recorded<'_>, done: Option<Done>) -> Result<(), LogError> {
-        let payload = encode(recorded);
+        let payload = encode(recorded, &self.names);
         let headers = header(OwnedHeaders::new_with_capacity(1), SCHEMA.0, SCHEMA.1);
         let key = Some(recorded.transaction.transaction_id.as_bytes());
         let outgoing = Outgoing { topic: &self.topics.decisions, key, payload: &payload, headers };

@@ -283,6 +283,7 @@ impl Stream {
             limits: options.limits,
             rates: options.rates,
             instance: options.instance,
+            eager: options.settle.is_zero(),
             clock: options.time,
             max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
         });

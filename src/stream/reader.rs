@@ -26,10 +26,12 @@ use super::item::{Item, Reading, Topic};
 use super::kafka::{KafkaOptions, StreamError, Telling};
 use super::protocol::Moment;
 use super::reread::Again;
-use crate::base::clock::Millis;
+use crate::base::clock::{Clock as _, Millis, SystemClock};
 
 /// Items that are handed over together at most.
 const CHUNK: usize = 256;
+/// A message that Kafka took less than so many milliseconds ago is of now.
+const MOMENT: i64 = 100;
 /// How long a poll waits for a message.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -96,10 +98,11 @@ impl TopicReader {
             consumer,
             name,
             topic,
+            eager: reading.eager,
             reading,
             held: Arc::clone(&held),
             paused: vec![false; positions.len()],
-            before: vec![Millis(0); positions.len()],
+            lanes: vec![Lane::default(); positions.len()],
             began,
         };
         let thread = std::thread::Builder::new().name(format!("read-{topic:?}").to_lowercase());
@@ -121,6 +124,17 @@ impl TopicReader {
     }
 }
 
+/// What is known of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    /// Time of its last message.
+    before: Millis,
+    /// When Kafka took that.
+    taken_at: Millis,
+    /// Whether one came since its end was told.
+    open: bool,
+}
+
 struct Work {
     consumer: BaseConsumer<Telling>,
     name: String,
@@ -128,8 +142,9 @@ struct Work {
     reading: Arc<Reading>,
     held: Arc<Held>,
     paused: Vec<bool>,
-    /// Time of the last message of each partition.
-    before: Vec<Millis>,
+    lanes: Vec<Lane>,
+    /// Whether a partition counts as at its end as soon as nothing of it is left here.
+    eager: bool,
     began: Instant,
 }
 
@@ -139,16 +154,20 @@ impl Work {
         self.hold();
         let mut items = Vec::new();
         let mut wait = POLL;
+        let mut drained = false;
         while items.len() < CHUNK {
-            let Some(polled) = self.consumer.poll(wait) else { break };
+            let Some(polled) = self.consumer.poll(wait) else {
+                drained = true;
+                break;
+            };
             wait = Duration::ZERO;
             match polled {
                 Ok(message) => {
                     let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
-                    let before = self.before.get(place).copied().unwrap_or_default();
+                    let before = self.lanes.get(place).map_or(Millis(0), |lane| lane.before);
                     let item = self.reading.item(self.topic, &message, before);
-                    if let Some(before) = self.before.get_mut(place) {
-                        *before = item.at;
+                    if let Some(lane) = self.lanes.get_mut(place) {
+                        *lane = Lane { before: item.at, taken_at: item.taken_at, open: true };
                     }
                     items.push((item, self.began.elapsed()));
                 }
@@ -156,6 +175,9 @@ impl Work {
                     // What was read before the end is handed over before it.
                     if !items.is_empty() && to.send(Read::Items(std::mem::take(&mut items))).is_err() {
                         return false;
+                    }
+                    if let Some(lane) = usize::try_from(partition).ok().and_then(|place| self.lanes.get_mut(place)) {
+                        lane.open = false;
                     }
                     if to.send(Read::End(self.topic, partition, self.began.elapsed())).is_err() {
                         return false;
@@ -167,7 +189,28 @@ impl Work {
                 }
             }
         }
-        items.is_empty() || to.send(Read::Items(items)).is_ok()
+        (items.is_empty() || to.send(Read::Items(items)).is_ok()) && (!drained || self.tell_ends(to))
+    }
+
+    /// Tells the ends of partitions of which nothing is left here and whose last message Kafka took a moment ago.
+    ///
+    /// Why: Kafka's client says that a partition is at its end with the next empty answer, milliseconds later. A backlog is
+    /// older than a moment, so one that is worked off is never taken for an end. What is on its way at this instant is
+    /// no more certain to be seen by waiting for the empty answer; who wants that sets `stream.settle`.
+    fn tell_ends(&mut self, to: &SyncSender<Read>) -> bool {
+        if !self.eager {
+            return true;
+        }
+        let now = SystemClock.now();
+        for (partition, lane) in (0_i32..).zip(&mut self.lanes) {
+            if lane.open && now.0.saturating_sub(lane.taken_at.0) < MOMENT {
+                lane.open = false;
+                if to.send(Read::End(self.topic, partition, self.began.elapsed())).is_err() {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Pauses and resumes as the merge wants it.

@@ -6,7 +6,7 @@
 //! ignored.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::wire;
 use crate::base::clock::Millis;
 use crate::base::money::{BaseAmount, Currency, RateQuality};
-use crate::decision::{Decision, DecisionKind, Explanation, Reason, Source};
+use crate::decision::{Column, Decision, DecisionKind, Explanation, Reason, Source};
 use crate::engine::delivery::{Published, PublishedFeatures, RecordId};
 use crate::engine::ports::Features;
 use crate::model::Method;
@@ -55,9 +55,27 @@ pub struct Recorded<'a> {
     pub features: Option<&'a Features>,
 }
 
+/// The bytes of a list of feature names, kept for the next record of the same model.
+#[derive(Debug, Default)]
+pub struct Names(Mutex<Option<(Arc<[Column]>, Bytes)>>);
+
+impl Names {
+    fn of(&self, columns: &Arc<[Column]>) -> Bytes {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, bytes)) = &*kept
+            && Arc::ptr_eq(known, columns)
+        {
+            return bytes.clone();
+        }
+        let bytes = wire::FeatureNames::bytes(columns.iter().map(|column| column.name.as_str()));
+        *kept = Some((Arc::clone(columns), bytes.clone()));
+        bytes
+    }
+}
+
 /// Writes a record.
 #[must_use]
-pub fn encode(recorded: &Recorded<'_>) -> Vec<u8> {
+pub fn encode(recorded: &Recorded<'_>, names: &Names) -> Vec<u8> {
     let Recorded { id, transaction, base, decision, received_at, features } = *recorded;
     let reason = |reason: &Reason| wire::Reason {
         code: reason.code.clone(),
@@ -96,8 +114,9 @@ pub fn encode(recorded: &Recorded<'_>) -> Vec<u8> {
             other: explanation.other,
         }),
         features: features.map(|features| {
-            let names = wire::FeatureNames::bytes(features.columns.iter().map(|column| column.name.as_str()));
-            wire::Features { names, values: features.values.clone() }.encode_to_vec().into()
+            wire::Features { names: names.of(&features.columns), values: features.values.clone() }
+                .encode_to_vec()
+                .into()
         }),
         received_at: received_at.0,
     };

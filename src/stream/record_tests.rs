@@ -60,7 +60,7 @@ fn what_is_written_reads_back_bit_by_bit() {
     let received_at = Millis(1_700_000_000_999);
     let recorded =
         Recorded { id, transaction: &transaction, base, decision: &decision, received_at, features: Some(&features) };
-    let bytes = Bytes::from(encode(&recorded));
+    let bytes = Bytes::from(encode(&recorded, &Names::default()));
     let mut decoder = Decoder::default();
     let published = decoder.decode(bytes.clone()).unwrap();
     assert_eq!((&*published.transaction, &*published.decision), (&transaction, &decision));
@@ -89,7 +89,7 @@ fn a_fallback_has_no_revision_no_score_and_no_features() {
     let id = RecordId { instance: 1, sequence: 2 };
     let recorded =
         Recorded { id, transaction: &transaction, base, decision: &decision, received_at: Millis(3), features: None };
-    let published = Decoder::default().decode(encode(&recorded).into()).unwrap();
+    let published = Decoder::default().decode(encode(&recorded, &Names::default()).into()).unwrap();
     assert_eq!((&*published.decision, published.features), (&decision, None));
 }
 
