@@ -67,7 +67,7 @@ impl Stack {
         self.connection.log(store, runtime)
     }
 
-    /// Follows the topics; returns when the reader has passed what they held, as a member of the group.
+    /// Follows the topics; returns when the reader has passed what the group had done, as a member of it.
     pub(super) async fn follow(
         self,
         config: &Config,

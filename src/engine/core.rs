@@ -25,7 +25,7 @@ use super::{Durability, EngineError, Limits, SetUp};
 use crate::base::clock::Clock;
 use crate::base::hash::HashKey;
 use crate::base::money::{BaseAmount, Rates};
-use crate::decision::{Decision, DecisionKind};
+use crate::decision::{Decision, DecisionKind, Source};
 use crate::features::Catalogue;
 use crate::transaction::Transaction;
 
@@ -301,7 +301,10 @@ impl<S> Core<S> {
             let overtaken = first && seen.is_some_and(|seen| seen != record.id);
             first &= !overtaken;
             if first {
-                self.cache.insert(id.clone(), Arc::clone(decision));
+                // Nobody waits for an answer of the stream; whoever asks later finds it in the store.
+                if decision.source != Source::Stream {
+                    self.cache.insert(id.clone(), Arc::clone(decision));
+                }
                 let score = decision.score.unwrap_or_default();
                 ledger.remember(marked, Some((score, decision.flagged, decision.degraded, &record.model)));
             }

@@ -163,6 +163,27 @@ impl Connection {
         Ok(Watermarks { begin, end })
     }
 
+    /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
+    fn committed(&self) -> Result<Vec<i64>, StreamError> {
+        let mut config = self.options.client();
+        config.set("group.id", &self.options.group);
+        let made = config.create_with_context(Telling);
+        let consumer: BaseConsumer<Telling> = made.map_err(StreamError::kafka("Kafka's client cannot be made"))?;
+        let mut list = TopicPartitionList::new();
+        for partition in (0_i32..).take(self.partitions.transactions) {
+            list.add_partition(&self.options.topics.transactions, partition);
+        }
+        let mut committed = vec![0; self.partitions.transactions];
+        let found = consumer.committed_offsets(list, PATIENCE);
+        for element in found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?.elements() {
+            let place = usize::try_from(element.partition()).ok().and_then(|place| committed.get_mut(place));
+            if let (Some(place), Offset::Offset(offset)) = (place, element.offset()) {
+                *place = offset;
+            }
+        }
+        Ok(committed)
+    }
+
     /// The first offsets whose messages Kafka took at `moment` or later; the end where there are none. Blocking.
     ///
     /// # Errors
@@ -270,9 +291,9 @@ impl Stream {
     ) -> Result<Self, StreamError> {
         let (clock, metrics, runtime) = shared;
         let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
-        let ends = connection.positions(&connection.watermarks()?.end);
+        let done = Positions { transactions: connection.committed()?, ..Positions::default() };
         let positions = connection.positions(from);
-        let state = Arc::new(State::new(Arc::clone(&stop), Arc::clone(&connection.publisher), ends));
+        let state = Arc::new(State::new(Arc::clone(&stop), Arc::clone(&connection.publisher), done));
         let kafka = connection.options.clone();
         let dead_letters =
             DeadLetters { publisher: Arc::clone(&connection.publisher), topic: kafka.topics.rejected.clone() };
@@ -413,7 +434,7 @@ impl Stream {
         }
     }
 
-    /// Waits until the reader has passed what the topics held at the start.
+    /// Waits until the reader has passed what the group had done when the reading began: what comes after is to be scored.
     pub async fn caught_up(&self) {
         self.state.caught_up().await;
     }

@@ -19,15 +19,15 @@ pub(super) struct State {
     merged_at: AtomicI64,
     publisher: Arc<Publisher>,
     positions: Mutex<Positions>,
-    /// The ends that the topics had when the reading began.
-    ends: Positions,
+    /// What the group had done when the reading began.
+    done: Positions,
     caught_up: watch::Sender<bool>,
 }
 
 impl State {
-    pub(super) fn new(stop: Arc<AtomicBool>, publisher: Arc<Publisher>, ends: Positions) -> Self {
+    pub(super) fn new(stop: Arc<AtomicBool>, publisher: Arc<Publisher>, done: Positions) -> Self {
         let (behind, positions, caught_up) = (AtomicBool::new(true), Mutex::default(), watch::Sender::new(false));
-        Self { stop, behind, merged_at: AtomicI64::new(0), publisher, positions, ends, caught_up }
+        Self { stop, behind, merged_at: AtomicI64::new(0), publisher, positions, done, caught_up }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -63,14 +63,14 @@ impl State {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes where the reader is; the first time that it has passed what was there at the start, it has caught up.
+    /// Notes where the reader is; the first time that it has passed what the group had done, it has caught up.
     pub(super) fn reached(&self, lanes: &Lanes, is_empty: impl Fn(usize) -> bool) {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone_from(lanes.positions());
         if *self.caught_up.borrow() {
             return;
         }
         let passed = Topic::ALL.into_iter().all(|topic| {
-            let positions = lanes.positions().of(topic).iter().zip(self.ends.of(topic)).enumerate();
+            let positions = lanes.positions().of(topic).iter().zip(self.done.of(topic)).enumerate();
             // The last offsets before an end may be no messages: then the end alone is seen.
             positions.into_iter().all(|(partition, (position, end))| {
                 let lane = lanes.lane(topic, i32::try_from(partition).unwrap_or(0));
@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    /// Waits until the reader has passed what was there at the start.
+    /// Waits until the reader has passed what the group had done.
     pub(super) async fn caught_up(&self) {
         let mut seen = self.caught_up.subscribe();
         // The sender lives in `self`, so the channel cannot close under this wait.
