@@ -16,7 +16,7 @@ use assay::base::money::{Currency, Rates};
 use assay::decision::{By, Policy, ReasonRules, Source};
 use assay::engine::ports::NoObserver;
 use assay::engine::snapshot::{Admitted, Build, ReadFrom};
-use assay::engine::{Durability, Engine, EngineParts, Label, Limits, Received, TimeSource};
+use assay::engine::{Durability, Engine, EngineParts, Label, Limits, Received, SetUp, TimeSource};
 use assay::features::{Catalogue, Event, HistoryOptions};
 use assay::simulate::{Settings, World};
 use assay::store::MemoryLog;
@@ -180,6 +180,8 @@ fn engine(catalogue: &Catalogue, history: HistoryOptions, rates: &Rates) -> Engi
         limits: Limits { time: TimeSource::Stream, ..Limits::default() },
         reasons: ReasonRules { most: 3, by: By::Feature, hidden: Default::default() },
         durability: Durability::Queued,
+        set_up: SetUp::Embedded,
+        instance: 1,
         observer: Arc::new(NoObserver),
     };
     Engine::new(parts).unwrap()

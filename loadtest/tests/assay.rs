@@ -1,7 +1,7 @@
 //! assay on the stack, from outside: instances that are killed, servers that go away, races, poison. What the harness
 //! judges is what Kafka and PostgreSQL hold at the end, never what assay says of it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod servers;
 

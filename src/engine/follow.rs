@@ -364,7 +364,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
     fn read(&self, ledger: &mut Ledger<S>, opened: Vec<Opened<S>>, active: &Arc<Active<S>>) -> Vec<Scored<S>> {
         let events = |new: bool| {
             let wanted = opened.iter().filter(move |one| one.observed.is_none() && one.new == new);
-            wanted.map(|one| Event { transaction: &*one.followed.transaction, base: one.base }).collect::<Vec<_>>()
+            wanted.map(|one| Event { transaction: &one.followed.transaction, base: one.base }).collect::<Vec<_>>()
         };
         let (fresh, known) = (events(true), events(false));
         let mut observed = ledger.observe_all(&fresh, active).into_iter();

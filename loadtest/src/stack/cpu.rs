@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-/// Ticks of /proc/<pid>/stat in a second: the kernel's USER_HZ, 100 on every platform of Linux that assay runs on.
+/// Ticks of `/proc/<pid>/stat` in a second: the kernel's USER_HZ, 100 on every platform of Linux that assay runs on.
 const TICKS: f64 = 100.0;
 
 /// A process as /proc tells it.
@@ -50,7 +50,7 @@ fn below(root: u32, processes: &BTreeMap<u32, Process>) -> u64 {
     own + children.map(|(pid, _)| below(*pid, processes)).sum::<u64>()
 }
 
-/// Reads a line of /proc/<pid>/stat; the program's name may hold anything, so what counts begins after its last bracket.
+/// Reads a line of `/proc/<pid>/stat`; the program's name may hold anything, so what counts begins after its last bracket.
 fn parse(line: &str) -> Option<Process> {
     let fields: Vec<&str> = line.get(line.rfind(')')? + 1..)?.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();

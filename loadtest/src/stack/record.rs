@@ -95,7 +95,7 @@ mod tests {
             received_at: Millis(900),
             features: Some(&features),
         };
-        let seen = Decoder::default().decode(&record::encode(&recorded)).unwrap();
+        let seen = Decoder::default().decode(&record::encode(&recorded, &record::Names::default())).unwrap();
         assert_eq!(seen, Seen { record: "0000000000000005-42".to_owned(), ..example(&id, 0.25) });
     }
 
