@@ -8,7 +8,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc libc6-dev make python3 python3-venv \
+ && apt-get install --yes --no-install-recommends g++ gcc libc6-dev libssl-dev make pkg-config python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
 COPY Makefile Cargo.toml Cargo.lock ./
 COPY scripts scripts
@@ -25,6 +25,10 @@ RUN make build \
  && install -D --mode=0755 target/release/assay /out/bin/assay
 
 FROM debian:bookworm-slim
+# OpenSSL: Kafka and PostgreSQL over TLS.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates libssl3 \
+ && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 assay \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/assay --shell /usr/sbin/nologin assay \
  && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/assay
@@ -36,7 +40,8 @@ COPY models/fraud /usr/local/share/assay/models/fraud
 ENV ASSAY__SERVER__LISTEN=0.0.0.0:8080 \
     ASSAY__MODEL__DIRECTORY=/usr/local/share/assay/models/fraud/1 \
     ASSAY__STORE__PATH=/var/lib/assay/assay.sqlite \
-    ASSAY__HISTORY__HASH_KEY_FILE=/var/lib/assay/history.key
+    ASSAY__HISTORY__HASH_KEY_FILE=/var/lib/assay/history.key \
+    ASSAY__STREAM__SNAPSHOT_DIRECTORY=/var/lib/assay/snapshots
 WORKDIR /var/lib/assay
 VOLUME /var/lib/assay
 EXPOSE 8080

@@ -6,6 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Tests start Kafka and PostgreSQL by the project's scripts.
+scripts/prerequisites.sh servers
+
 mkdir -p .cache
 output=.cache/test-output.txt
 

@@ -7,8 +7,12 @@ mod servers;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use servers::{PROGRAM, Servers};
+
+/// One test at a time: each takes the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Whether the tests take their long form.
 fn is_long() -> bool {
@@ -65,15 +69,16 @@ fn assay_writes(words: &[&str], file: &Path) -> String {
 
 #[test]
 fn every_payment_is_decided_once_whoever_is_killed_and_its_features_are_those_of_the_file() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = Servers::start();
     servers.stack("prepare --partitions 4", &[]);
     let (customers, days) = if is_long() { ("2000", "30") } else { ("300", "12") };
     let words = ["simulate", "--customers", customers, "--terminals", "150", "--days", days, "--seed", "11"];
     let payments = assay_writes(&words, &servers.folder.join("payments.parquet"));
     let model = servers.root.join("models/fraud/1").display().to_string();
-    let on = ["--input", &payments, "--model", &model];
-    let features = assay_writes(&[&["features"], &on[..]].concat(), &servers.folder.join("features.parquet"));
-    let scores = assay_writes(&[&["score"], &on[..]].concat(), &servers.folder.join("scores.parquet"));
+    let features = assay_writes(&["features", "--input", &payments], &servers.folder.join("features.parquet"));
+    let scores =
+        assay_writes(&["score", "--input", &payments, "--model", &model], &servers.folder.join("scores.parquet"));
     let mut rest = instances(&servers, 3, 18_180);
     for (key, value) in [("--input", &payments), ("--features", &features), ("--scores", &scores)] {
         rest.extend([key.to_owned(), value.clone()]);
@@ -84,7 +89,8 @@ fn every_payment_is_decided_once_whoever_is_killed_and_its_features_are_those_of
 }
 
 #[test]
-fn outages_races_and_poison_lose_nothing_and_double_nothing() {
+fn servers_that_go_away_lose_nothing_and_double_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = Servers::start();
     servers.stack("prepare --partitions 4", &[]);
     let rest = instances(&servers, 2, 18_190);
