@@ -34,16 +34,20 @@ impl Servers {
     }
 
     pub(crate) fn script(&self, name: &str, word: &str) -> Output {
-        Command::new(self.root.join(format!("scripts/{name}.sh")))
-            .arg(word)
+        let mut command = Command::new(self.root.join(format!("scripts/{name}.sh")));
+        self.at_home(command.arg(word)).output().unwrap()
+    }
+
+    /// In the project's folder, where its scripts find these servers.
+    fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .current_dir(&self.root)
             .env("ASSAY_KAFKA_DATA", self.folder.join("kafka"))
             .env("ASSAY_KAFKA_PORT", self.kafka.to_string())
             .env("ASSAY_KAFKA_CONTROLLER_PORT", self.controller.to_string())
             .env("ASSAY_POSTGRES_DATA", self.folder.join("postgres/data"))
             .env("ASSAY_POSTGRES_PORT", self.postgres.to_string())
             .env_remove("ASSAY_POSTGRES_PASSWORD")
-            .output()
-            .unwrap()
     }
 
     pub(crate) fn places(&self) -> [String; 4] {
@@ -57,7 +61,7 @@ impl Servers {
         let (word, options) = words.split_once(' ').unwrap_or((words, ""));
         let mut command = Command::new(PROGRAM);
         command.args(["stack", word]).args(self.places()).args(options.split_whitespace()).args(rest);
-        let output = command.output().unwrap();
+        let output = self.at_home(&mut command).output().unwrap();
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{words}: {out}{error}");
         out.into_owned()
