@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
@@ -74,6 +75,8 @@ use crate::transaction::{Connector, Limits};
 const CHUNKS: usize = 64;
 /// How long Kafka may take to say where its topics begin and end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How the topics are followed.
 #[derive(Debug, Clone)]
@@ -174,7 +177,7 @@ impl Connection {
             list.add_partition(&self.options.topics.transactions, partition);
         }
         let mut committed = vec![0; self.partitions.transactions];
-        let found = consumer.committed_offsets(list, PATIENCE);
+        let found = patiently(|| consumer.committed_offsets(list.clone(), PATIENCE));
         for element in found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?.elements() {
             let place = usize::try_from(element.partition()).ok().and_then(|place| committed.get_mut(place));
             if let (Some(place), Offset::Offset(offset)) = (place, element.offset()) {
@@ -250,6 +253,20 @@ impl Positioned {
     pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
         let positions = self.state.positions();
         Topic::ALL.into_iter().map(|topic| (self.topics.of(topic).to_owned(), positions.of(topic).to_vec())).collect()
+    }
+}
+
+/// Asks again for a while: a broker that has just started does not know at once what it leads.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if begun.elapsed() < PATIENCE => {
+                tracing::debug!(%error, "Kafka does not know yet; asked again");
+                std::thread::sleep(PAUSE);
+            }
+            answered => return answered,
+        }
     }
 }
 
