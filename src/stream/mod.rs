@@ -154,7 +154,7 @@ impl Connection {
             let name = self.options.topics.of(topic);
             let (mut begins, mut ends) = (Vec::new(), Vec::new());
             for partition in (0_i32..).take(self.count(topic)) {
-                let marks = consumer.fetch_watermarks(name, partition, PATIENCE);
+                let marks = patiently(|| consumer.fetch_watermarks(name, partition, PATIENCE));
                 let (low, high) =
                     marks.map_err(StreamError::kafka(format!("Kafka does not say where {name} begins and ends")))?;
                 begins.push(low);
