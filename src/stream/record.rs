@@ -5,7 +5,6 @@
 //! Invariant: what is written reads back as the same, every bit of every number; fields that a later version adds are
 //! ignored.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -26,6 +25,8 @@ pub const SCHEMA: (&str, &str) = ("assay-schema", "decision.v1");
 
 /// Lists of names that a decoder remembers: models that take turns.
 const REMEMBERED: usize = 16;
+/// Bytes of a list of names at most: what a record claims beyond is not unpacked.
+const MOST_NAMES: usize = 1 << 20;
 
 /// Why bytes are no record.
 #[derive(Debug, Error)]
@@ -33,6 +34,9 @@ pub enum RecordError {
     /// Not the schema's message.
     #[error("not a record of schemas/kafka/decision.v1.proto: {0}")]
     Malformed(#[from] prost::DecodeError),
+    /// The names of the features are not packed as the schema says.
+    #[error("the names of the record's features cannot be unpacked: {0}")]
+    Names(#[source] std::io::Error),
     /// A field that the schema's readers need is absent, or says something no version knows.
     #[error("the record's field {0} is absent or unknown")]
     Field(&'static str),
@@ -55,7 +59,7 @@ pub struct Recorded<'a> {
     pub features: Option<&'a Features>,
 }
 
-/// The bytes of a list of feature names, kept for the next record of the same model.
+/// The packed list of feature names, kept for the next record of the same model.
 #[derive(Debug, Default)]
 pub struct Names(Mutex<Option<(Arc<[Column]>, Bytes)>>);
 
@@ -67,7 +71,7 @@ impl Names {
         {
             return bytes.clone();
         }
-        let bytes = wire::FeatureNames::bytes(columns.iter().map(|column| column.name.as_str()));
+        let bytes = wire::FeatureNames::pack(columns.iter().map(|column| column.name.as_str()));
         *kept = Some((Arc::clone(columns), bytes.clone()));
         bytes
     }
@@ -174,10 +178,10 @@ pub fn head(bytes: &[u8]) -> Result<Head, RecordError> {
     })
 }
 
-/// Reads whole records; remembers the lists of feature names it has met.
+/// Reads whole records; remembers the lists of feature names it has met, packed and unpacked.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    names: HashMap<Bytes, Arc<[String]>>,
+    names: Vec<(Bytes, Arc<[String]>)>,
 }
 
 impl Decoder {
@@ -193,15 +197,16 @@ impl Decoder {
 
     fn features(&mut self, bytes: Bytes) -> Result<PublishedFeatures, RecordError> {
         let features = wire::Features::decode(bytes)?;
-        if let Some(names) = self.names.get(&features.names) {
+        if let Some((_, names)) = self.names.iter().find(|(packed, _)| *packed == features.names) {
             return Ok(PublishedFeatures { names: Arc::clone(names), values: features.values });
         }
-        let names: Arc<[String]> = wire::FeatureNames::decode(features.names.clone())?.name.into();
+        let unpacked = zstd::bulk::decompress(&features.names, MOST_NAMES).map_err(RecordError::Names)?;
+        let names: Arc<[String]> = wire::FeatureNames::decode(&*unpacked)?.name.into();
         if self.names.len() >= REMEMBERED {
             self.names.clear();
         }
         // A copy of its own: the record's bytes need not live as long as the name list.
-        self.names.insert(Bytes::copy_from_slice(&features.names), Arc::clone(&names));
+        self.names.push((Bytes::copy_from_slice(&features.names), Arc::clone(&names)));
         Ok(PublishedFeatures { names, values: features.values })
     }
 }

@@ -139,7 +139,7 @@ fn structs() -> BTreeSet<(String, String, String, u32)> {
                 ("Decision", "kind", _) | ("Head", "kind", _) => "Kind".to_owned(),
                 ("Decision", "rate", _) => "RateQuality".to_owned(),
                 ("Decision", "features", _) => "Features".to_owned(),
-                ("Features", "names", _) => "FeatureNames".to_owned(),
+                (_, _, "bytes = \"bytes\"") => "bytes".to_owned(),
                 (_, _, "message") => rust.to_owned(),
                 (_, _, kind) => kind.to_owned(),
             };

@@ -135,7 +135,7 @@ pub(super) struct Explanation {
     pub(super) other: f64,
 }
 
-/// `names` is the message `FeatureNames`, kept as its bytes: a model's records all have the same.
+/// `names` is the message [`FeatureNames`], packed: a model's records all have the same bytes.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Features {
     #[prost(bytes = "bytes", tag = "1")]
@@ -150,9 +150,14 @@ pub(super) struct FeatureNames {
     pub(super) name: Vec<String>,
 }
 
+/// As small as it gets: a model's names are packed once.
+const LEVEL: i32 = 19;
+
 impl FeatureNames {
-    /// The message's bytes.
-    pub(super) fn bytes<'a>(names: impl Iterator<Item = &'a str>) -> Bytes {
-        Self { name: names.map(str::to_owned).collect() }.encode_to_vec().into()
+    /// The message's bytes, compressed by Zstandard.
+    pub(super) fn pack<'a>(names: impl Iterator<Item = &'a str>) -> Bytes {
+        let message = Self { name: names.map(str::to_owned).collect() }.encode_to_vec();
+        #[expect(clippy::expect_used, reason = "compressing what lies in memory cannot fail")]
+        zstd::bulk::compress(&message, LEVEL).expect("names are compressed in memory").into()
     }
 }
