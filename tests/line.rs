@@ -23,6 +23,8 @@ use assay::store::{MemoryLog, SqliteLog, SqliteOptions};
 use assay::transaction::{RejectionCode, Transaction};
 use serde_json::Value;
 
+#[path = "line/follow.rs"]
+mod follow;
 #[path = "line/reasons.rs"]
 mod reasons;
 #[path = "line/snapshots.rs"]
@@ -30,6 +32,8 @@ mod snapshots;
 
 const LATENESS: i64 = 48 * HOUR;
 const START: i64 = 1_700_000_000_000;
+/// An amount, in euro, that gets no score in a batch.
+const UNSCORABLE: f32 = 13.0;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Scores {
@@ -82,6 +86,9 @@ impl Scorer for Scored {
     }
 
     fn infer_rows(&self, rows: &[f32]) -> Result<Vec<f32>, InferError> {
+        if rows.chunks(self.features.len()).any(|row| row[0] == UNSCORABLE) {
+            return Err(InferError::Failed("a row has no score".to_owned()));
+        }
         Ok(rows.chunks(self.features.len()).map(|row| row[0] / 1_000.0).collect())
     }
 

@@ -21,15 +21,6 @@ use crate::stream::{Positioned, Watermarks};
 /// How often the age of the newest one is told.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Where the reader begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// At these offsets, by topic.
-    Offsets(BTreeMap<String, Vec<i64>>),
-    /// At the first messages of this moment.
-    Moment(Millis),
-}
-
 /// The folder, where snapshots are kept at all.
 pub(super) fn folder(config: &Config) -> Option<Snapshots> {
     let folder = config.stream.snapshot_directory.clone()?;
@@ -37,7 +28,7 @@ pub(super) fn folder(config: &Config) -> Option<Snapshots> {
 }
 
 /// Restores the newest snapshot that can be used; where the reader has to begin then. Blocking.
-pub(super) fn restore(snapshots: &Snapshots, engine: &Engine, marks: &Watermarks) -> anyhow::Result<Option<Begin>> {
+pub(super) fn restore(snapshots: &Snapshots, engine: &Engine, marks: &Watermarks) -> anyhow::Result<Option<ReadFrom>> {
     let expected = Expected { state: engine.state(), not_before: Millis(i64::MIN) };
     let newest = snapshots.newest(&expected)?;
     for refused in &newest.refused {
@@ -45,11 +36,7 @@ pub(super) fn restore(snapshots: &Snapshots, engine: &Engine, marks: &Watermarks
     }
     let Some(mut opened) = newest.opened else { return Ok(None) };
     let header = opened.header().clone();
-    let begin = match header.read_from {
-        ReadFrom::Offsets(ref offsets) => Begin::Offsets(offsets.clone()),
-        ReadFrom::Moment(moment) => Begin::Moment(moment),
-    };
-    if let Begin::Offsets(offsets) = &begin
+    if let ReadFrom::Offsets(offsets) = &header.read_from
         && let Some(why) = too_old(offsets, marks)
     {
         tracing::warn!(file = %opened.path().display(), why, "a snapshot of the history is too old: it is not used");
@@ -58,7 +45,7 @@ pub(super) fn restore(snapshots: &Snapshots, engine: &Engine, marks: &Watermarks
     let path = opened.path().to_owned();
     let restored = engine.restore(&header, |shard| Opened::next_shard(&mut opened, shard))?;
     tracing::info!(file = %path.display(), ?restored, "the history was read from a snapshot");
-    Ok(Some(begin))
+    Ok(Some(header.read_from))
 }
 
 /// Why the topics do not go on where a snapshot ends, if they do not.

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::snapshots::{self, Begin};
+use super::snapshots;
 use super::transaction_limits;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
@@ -22,6 +22,7 @@ use crate::config::{Config, SaslWord, Squeeze};
 use crate::engine::Engine;
 use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
+use crate::engine::snapshot::ReadFrom;
 use crate::features::Catalogue;
 use crate::ops::metrics::{self, Metrics};
 use crate::store::Snapshots;
@@ -119,15 +120,15 @@ impl Stack {
     fn begin(&self, engine: &Engine, snapshots: Option<&Snapshots>) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
         let marks = self.connection.watermarks()?;
         match snapshots.map(|snapshots| snapshots::restore(snapshots, engine, &marks)).transpose()?.flatten() {
-            Some(Begin::Offsets(offsets)) => return Ok(offsets),
-            Some(Begin::Moment(moment)) => return Ok(self.connection.offsets_at(moment)?),
+            Some(ReadFrom::Offsets(offsets)) => return Ok(offsets),
+            Some(ReadFrom::Moment(moment)) => return Ok(self.connection.offsets_at(moment)?),
             None => {}
         }
         if marks.begin.values().flatten().any(|begin| *begin > 0) {
             tracing::warn!(
                 "the topics no longer hold their beginning: decisions say history_incomplete until the windows are full"
             );
-            engine.set_incomplete(None);
+            engine.begin_midway();
         }
         Ok(marks.begin)
     }

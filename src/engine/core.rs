@@ -14,15 +14,15 @@ use moka::sync::Cache;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use super::active::Active;
+use super::active::{Active, Chosen};
 use super::delivery::RecordId;
 use super::explain::Reasons;
 use super::fingerprint::id_of;
 use super::ledger::{Ledger, Marked, Observed};
 use super::line::Lacks;
-use super::ports::{Done, Entry, Log, LogError, Observer, Record, Stored, Written};
+use super::ports::{Done, Entry, Features, Log, LogError, Observer, Record, Stored, Written};
 use super::{Durability, EngineError, Limits, SetUp};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Millis};
 use crate::base::hash::HashKey;
 use crate::base::money::{BaseAmount, Rates};
 use crate::decision::{Decision, DecisionKind, Source};
@@ -128,6 +128,22 @@ impl<S> Core<S> {
         RecordId { instance: self.instance, sequence: self.made.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// The record of a claim's decision; the claim ends with it.
+    pub(super) fn record_of(
+        &self,
+        claim: Claim<S>,
+        chosen: &Chosen<S>,
+        decision: Decision,
+        received_at: Millis,
+    ) -> Record {
+        let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
+        let values = claim.end().map(|observed| observed.values).unwrap_or_default();
+        let features = Arc::new(Features { columns: Arc::clone(&chosen.columns), values });
+        let model = Arc::clone(&chosen.reference);
+        let decision = Arc::new(decision);
+        Record { id: self.next_record(), received_at, transaction, base, decision, model, features }
+    }
+
     /// What a reading of now may lack besides what history itself says.
     pub(super) fn lacks(&self, history: bool) -> Lacks {
         Lacks { history, recent: self.behind.load(Ordering::Relaxed), partition: false }
@@ -199,20 +215,31 @@ impl<S> Core<S> {
             drop(sender.send(settle(self, taken.map(|()| true))));
             return receiver;
         }
-        // The log takes the cell's content, or leaves it here when it does not take the entry.
-        let cell = Arc::new(Mutex::new(Some((settle, sender))));
+        self.append_then(entry, move |core, result| drop(sender.send(settle(core, result))));
+        receiver
+    }
+
+    /// Appends; `settle` has the answer, on the log's thread, or here and now when the log does not take the entry.
+    fn append_then(
+        self: &Arc<Self>,
+        entry: Entry,
+        settle: impl FnOnce(&Arc<Self>, Result<bool, LogError>) + Send + 'static,
+    ) where
+        S: Send + Sync + 'static,
+    {
+        // The log takes the cell's content, or leaves it here.
+        let cell = Arc::new(Mutex::new(Some(settle)));
         let (theirs, core) = (Arc::clone(&cell), Arc::clone(self));
         let done: Done = Box::new(move |result| {
-            if let Some((settle, sender)) = take(&theirs) {
-                drop(sender.send(settle(&core, result.map(|written| written.first))));
+            if let Some(settle) = take(&theirs) {
+                settle(&core, result.map(|written| written.first));
             }
         });
         if let Err(error) = self.log.append(entry, Some(done))
-            && let Some((settle, sender)) = take(&cell)
+            && let Some(settle) = take(&cell)
         {
-            drop(sender.send(settle(self, Err(error))));
+            settle(self, Err(error));
         }
-        receiver
     }
 
     /// Commits a full decision and gives it out meanwhile. It stays open until it is acknowledged: offsets wait for that.
@@ -250,20 +277,7 @@ impl<S> Core<S> {
     ) where
         S: Send + Sync + 'static,
     {
-        let (core, kept) = (Arc::clone(self), record.clone());
-        let cell = Arc::new(Mutex::new(Some(settled)));
-        let theirs = Arc::clone(&cell);
-        let done: Done = Box::new(move |result| {
-            let fate = core.settle(kept, result.map(|written| written.first));
-            if let Some(settled) = take(&theirs) {
-                settled(fate);
-            }
-        });
-        if let Err(error) = self.log.append(Entry::Full(record.clone()), Some(done))
-            && let Some(settled) = take(&cell)
-        {
-            settled(self.settle(record, Err(error)));
-        }
+        self.append_then(Entry::Full(record.clone()), move |core, result| settled(core.settle(record, result)));
     }
 
     /// Commits a full decision.

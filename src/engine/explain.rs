@@ -34,8 +34,17 @@ impl Reasons {
     }
 
     /// The largest contributions of a row as reasons, as the rules have it.
-    pub(super) fn tell(&self, columns: &[Column], values: &[f64], explanation: &Explanation) -> Explained {
-        self.rules.explain(columns, values, explanation)
+    pub(super) fn tell<S: Scorer>(
+        &self,
+        chosen: &Chosen<S>,
+        values: &[f64],
+        explanation: &Explanation,
+    ) -> Result<Explained, DegradedCause> {
+        if explanation.margin.is_finite() && explanation.baseline.is_finite() {
+            return Ok(self.rules.explain(&chosen.columns, values, explanation));
+        }
+        tracing::warn!(model = chosen.reference.version, "an explanation is no finite number");
+        Err(DegradedCause::ReasonsUnavailable)
     }
 
     /// Takes out of a decision of the log what is hidden by now.
@@ -59,19 +68,14 @@ pub(super) async fn explain<S: Scorer>(
     row: Vec<f32>,
     wait: Duration,
 ) -> Result<Explained, DegradedCause> {
-    let explanation = match timeout(wait, chosen.model.explain(row, wait)).await {
-        Ok(Ok(explanation)) if explanation.margin.is_finite() && explanation.baseline.is_finite() => explanation,
-        Ok(Ok(_)) => {
-            tracing::warn!(model = chosen.reference.version, "an explanation is no finite number");
-            return Err(DegradedCause::ReasonsUnavailable);
-        }
+    match timeout(wait, chosen.model.explain(row, wait)).await {
+        Ok(Ok(explanation)) => core.reasons.tell(chosen, values, &explanation),
         Ok(Err(error)) => {
             tracing::debug!(model = chosen.reference.version, %error, "a decision stays without reasons");
-            return Err(DegradedCause::ReasonsUnavailable);
+            Err(DegradedCause::ReasonsUnavailable)
         }
-        Err(_elapsed) => return Err(DegradedCause::ReasonsUnavailable),
-    };
-    Ok(core.reasons.tell(&chosen.columns, values, &explanation))
+        Err(_elapsed) => Err(DegradedCause::ReasonsUnavailable),
+    }
 }
 
 /// A decision that was made before, with its reasons computed from its stored features within `wait`. A decision that

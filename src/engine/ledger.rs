@@ -139,6 +139,8 @@ pub(super) struct Ledger<S> {
     pub(super) incomplete: bool,
     /// The stream's time from which on it does not matter any more.
     pub(super) complete_at: Option<Millis>,
+    /// How long after the first event the windows are full, where history began in the midst of the stream, milliseconds.
+    pub(super) fills_in: Option<i64>,
     pub(super) newest: Option<Millis>,
     pub(super) models: Vec<Arc<ModelRef>>,
     pub(super) rows: Rows,
@@ -161,6 +163,7 @@ impl<S> Ledger<S> {
             overflowed: true,
             incomplete: false,
             complete_at: None,
+            fills_in: None,
             newest: None,
             models: Vec::new(),
             rows: Rows::default(),
@@ -179,6 +182,14 @@ impl<S> Ledger<S> {
     /// What is unknown before it is too old.
     pub(super) fn horizon(&self) -> Millis {
         Millis(self.newest.map_or(i64::MIN, |newest| newest.0.saturating_sub(self.lateness)))
+    }
+
+    /// The stream has come to `at`.
+    pub(super) fn passes(&mut self, at: Millis) {
+        self.newest = self.newest.max(Some(at));
+        if let Some(fills_in) = self.fills_in.take() {
+            self.complete_at = Some(Millis(at.0.saturating_add(fills_in)));
+        }
     }
 
     /// Finds out what `arrival` is and, when it is new, observes it.
@@ -265,7 +276,7 @@ impl<S> Ledger<S> {
     fn observe(&mut self, arrival: &Arrival, active: &Arc<Active<S>>) -> Observed<S> {
         // On the stack the stream's time is what the reader has merged.
         if self.set_up == SetUp::Embedded {
-            self.newest = self.newest.max(Some(arrival.transaction.occurred_at));
+            self.passes(arrival.transaction.occurred_at);
         }
         self.remember(arrival.marked, None);
         let event = Event { transaction: &arrival.transaction, base: arrival.base };
@@ -295,7 +306,8 @@ impl<S> Ledger<S> {
 
     /// Lets a transaction count for the entities that a later copy of it named.
     pub(super) fn complete(&mut self, filled: &Filled) {
-        self.history.complete(&Event { transaction: &filled.after, base: filled.base }, &filled.before);
+        let event = Event { transaction: &filled.after, base: filled.base };
+        self.history.complete(&event, |field| filled.before.entity(field).is_some());
         for label in &filled.labels {
             self.history.label(&event_label(&filled.after, filled.base, label));
         }

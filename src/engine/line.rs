@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use super::core::{Claim, Core, Settled, of_log, overloaded, unavailable};
 use super::explain::{explain, explain_later, single};
 use super::ledger::{Arrival, Asked, Found, Marked};
-use super::ports::{Features, LogError, Record, Scorer, Step};
+use super::ports::{LogError, Record, Scorer, Step};
 use super::recall::{Recalled, earlier, repeat};
 use super::{Answer, EngineError, Received, SetUp, TimeSource};
 use crate::base::clock::Millis;
-use crate::decision::{Circumstances, Decision, DegradedCause, FallbackCause, fall_back, judge};
+use crate::decision::{Circumstances, Decision, DegradedCause, FallbackCause, Source, fall_back, judge};
 use crate::features::Marks;
 use crate::model::InferError;
 use crate::transaction::{Rejection, Transaction};
@@ -193,8 +193,9 @@ pub(super) async fn judged<S: Scorer>(
 ) -> Result<Judged<S>, EngineError> {
     let started = Instant::now();
     let transaction = Arc::clone(&claim.transaction);
-    let circumstances = || circumstances(&transaction.transaction_id, received);
-    let judged = match (score, claim.observed().and_then(|observed| observed.active.chosen.as_ref())) {
+    let circumstances = || circumstances(&transaction.transaction_id, received.source, received.now, received.at);
+    let active = claim.observed().map(|observed| Arc::clone(&observed.active));
+    let judged = match (score, active.as_ref().and_then(|active| active.chosen.as_ref())) {
         (Ok(score), Some(chosen)) => {
             let flagged = score >= chosen.reference.threshold;
             let mut causes =
@@ -209,19 +210,7 @@ pub(super) async fn judged<S: Scorer>(
                 None
             };
             let decision = judge(circumstances(), &chosen.reference, score, explained, &causes);
-            let (columns, model, base) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference), claim.base);
-            let values = claim.end().map(|observed| observed.values).unwrap_or_default();
-            let features = Arc::new(Features { columns, values });
-            let id = core.next_record();
-            Judged::Full(Record {
-                id,
-                received_at: received.now,
-                transaction,
-                base,
-                decision: Arc::new(decision),
-                model,
-                features,
-            })
+            Judged::Full(core.record_of(claim, chosen, decision, received.now))
         }
         (score, chosen) => {
             let cause = score.err().unwrap_or(FallbackCause::NoModel);
@@ -260,13 +249,14 @@ pub(super) struct Lacks {
     pub(super) partition: bool,
 }
 
-fn circumstances<'a>(transaction_id: &'a str, received: &Received) -> Circumstances<'a> {
-    let took = received.at.elapsed();
+/// Of a decision that is made now of what `source` took at `now`, the wall clock's name for the moment `at`.
+pub(super) fn circumstances(transaction_id: &str, source: Source, now: Millis, at: Instant) -> Circumstances<'_> {
+    let took = at.elapsed();
     let millis = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     Circumstances {
         transaction_id,
-        source: received.source,
-        scored_at: Millis(received.now.0.saturating_add(millis)),
+        source,
+        scored_at: Millis(now.0.saturating_add(millis)),
         took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     }
 }

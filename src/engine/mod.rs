@@ -248,12 +248,13 @@ impl<S: Scorer> Engine<S> {
             rebuilt
         });
         let rebuilt = reading.await.map_err(|error| EngineError::Internal(error.to_string()))?;
-        self.begin();
+        self.take_requests();
         rebuilt.map_err(of_log)
     }
 
-    /// Takes requests and starts the background queue.
-    fn begin(&self) {
+    /// Takes requests and starts the background queue: after [`Engine::restore`], once the sources were read as far as they
+    /// go. [`Engine::rebuild`] does so by itself.
+    pub fn take_requests(&self) {
         self.core.ready.store(true, Ordering::SeqCst);
         let task = background::start(&self.core);
         if let Some(earlier) = self.task().replace(task) {

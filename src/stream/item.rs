@@ -55,7 +55,7 @@ pub(super) enum What {
 /// A message that is refused, as it was.
 #[derive(Debug)]
 pub(super) struct Poison {
-    pub(super) original: Original,
+    pub(super) original: Arc<Original>,
     pub(super) rejection: Rejection,
 }
 
@@ -116,7 +116,7 @@ impl Reading {
             Topic::Decisions => self.decision(payload),
         };
         let (at, id, what) = read.unwrap_or_else(|rejection| {
-            let poison = Poison { original: original(message), rejection };
+            let poison = Poison { original: Arc::new(original(message)), rejection };
             (before, CompactString::default(), What::Poison(Box::new(poison)))
         });
         Item { at, id, topic, partition: message.partition(), offset: message.offset(), taken_at, what }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::item::{Item, Topic, What};
+use super::item::{Item, Poison, Topic, What};
 use super::lanes::Lanes;
-use super::owners::{Owners, Settling};
+use super::owners::{Letter, Owners, Settling};
 use super::protocol::merge::{Merge, MergeOptions, Next};
 use super::protocol::ownership::{Reread, Verdict};
 use super::reader::Read;
@@ -188,10 +188,11 @@ impl<S: Scorer> Merging<S> {
                 Some(*fact)
             }
             What::Poison(poison) => {
+                let Poison { original, rejection } = *poison;
                 match place {
-                    Some(place) => self.owners.bury(topic, place, &poison.original, &poison.rejection),
+                    Some(place) => self.owners.bury(&Letter { topic, place, original, rejection }),
                     None if topic == Topic::Decisions => {
-                        tracing::error!(rejection = %poison.rejection, "a record of the decisions cannot be read: it is passed over");
+                        tracing::error!(%rejection, "a record of the decisions cannot be read: it is passed over");
                     }
                     None => {}
                 }

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::error::KafkaError;
+
 use super::dead_letters::{DeadLetters, Origin};
 use super::item::Topic;
 use super::kafka::TopicNames;
@@ -39,13 +41,13 @@ impl Owned {
     }
 }
 
-/// A dead letter that was not taken.
-#[derive(Debug)]
-struct Unsent {
-    topic: Topic,
-    place: Place,
-    original: Original,
-    rejection: Rejection,
+/// A message that is refused.
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    pub(super) topic: Topic,
+    pub(super) place: Place,
+    pub(super) original: Arc<Original>,
+    pub(super) rejection: Rejection,
 }
 
 /// See the module.
@@ -55,7 +57,7 @@ pub(super) struct Owners {
     /// Transactions that come again, and when.
     again: Mutex<VecDeque<(Instant, FollowedTransaction)>>,
     /// Letters that were not taken, and when they are sent again.
-    unsent: Mutex<VecDeque<(Instant, Unsent)>>,
+    unsent: Mutex<VecDeque<(Instant, Letter)>>,
     dead_letters: DeadLetters,
     topics: TopicNames,
     metrics: Arc<Metrics>,
@@ -85,44 +87,42 @@ impl Owners {
     }
 
     /// Sends a refused message to the dead letters, and settles its place when that is acknowledged.
-    pub(super) fn bury(self: &Arc<Self>, topic: Topic, place: Place, original: &Original, rejection: &Rejection) {
-        let name = self.topics.of(topic);
-        let origin = Origin { topic: name, partition: place.partition, offset: place.offset, now: SystemClock.now() };
-        let unsent = Unsent { topic, place, original: original.clone(), rejection: rejection.clone() };
-        let owners = Arc::clone(self);
-        let told = Box::new(move |result: Result<(), rdkafka::error::KafkaError>| match result {
-            Ok(()) => owners.buried(topic, place, &unsent.rejection),
-            Err(error) => owners.keep(unsent, &error),
+    pub(super) fn bury(self: &Arc<Self>, letter: &Letter) {
+        let Letter { topic, place: Place { partition, offset, .. }, original, rejection } = letter;
+        let origin =
+            Origin { topic: self.topics.of(*topic), partition: *partition, offset: *offset, now: SystemClock.now() };
+        let (owners, letter) = (Arc::clone(self), letter.clone());
+        let told = Box::new(move |result: Result<(), KafkaError>| match result {
+            Ok(()) => owners.buried(&letter),
+            Err(error) => owners.keep(letter, &error),
         });
-        if let Err((error, _)) = self.dead_letters.bury(original, rejection, &origin, told) {
-            self.keep(Unsent { topic, place, original: original.clone(), rejection: rejection.clone() }, &error);
+        if let Err((error, Some(told))) = self.dead_letters.bury(original, rejection, &origin, told) {
+            told(Err(error));
         }
     }
 
-    fn buried(&self, topic: Topic, place: Place, rejection: &Rejection) {
-        if let Some(code) = ProblemCode::of(rejection.code.as_str()) {
+    fn buried(&self, letter: &Letter) {
+        if let Some(code) = ProblemCode::of(letter.rejection.code.as_str()) {
             self.metrics.dead_letters.up(code);
         }
-        self.settle(topic, place);
+        self.settle(letter.topic, letter.place);
     }
 
     /// Keeps a letter to be sent again: its offset stays uncommitted meanwhile.
-    fn keep(&self, unsent: Unsent, error: &rdkafka::error::KafkaError) {
+    fn keep(&self, letter: Letter, error: &KafkaError) {
         tracing::debug!(%error, "a dead letter was not taken; it is sent again");
         let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
-        letters.push_back((Instant::now() + LETTER_PAUSE, unsent));
+        letters.push_back((Instant::now() + LETTER_PAUSE, letter));
     }
 
     /// Sends the letters again whose pause is over.
     pub(super) fn bury_again(self: &Arc<Self>, now: Instant) {
-        let due: Vec<Unsent> = {
+        let due: Vec<Letter> = {
             let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
             let due = letters.iter().take_while(|(when, _)| *when <= now).count();
-            letters.drain(..due).map(|(_, unsent)| unsent).collect()
+            letters.drain(..due).map(|(_, letter)| letter).collect()
         };
-        for Unsent { topic, place, original, rejection } in due {
-            self.bury(topic, place, &original, &rejection);
-        }
+        due.iter().for_each(|letter| self.bury(letter));
     }
 
     pub(super) fn settle(&self, topic: Topic, place: Place) {
@@ -141,8 +141,8 @@ impl Settlement for Settling {
         self.0.settle(Topic::Transactions, place);
     }
 
-    fn refused(&self, place: Place, original: &Original, rejection: Rejection) {
-        self.0.bury(Topic::Transactions, place, original, &rejection);
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection) {
+        self.0.bury(&Letter { topic: Topic::Transactions, place, original, rejection });
     }
 
     fn again(&self, followed: FollowedTransaction) {

@@ -32,25 +32,10 @@ impl Transaction {
         self.channel.is_some() || !self.extra.is_empty() || ids.into_iter().any(Option::is_some)
     }
 
-    /// The required fields alone.
+    /// Whether a field that [`Transaction::entity`] knows is there in every transaction.
     #[must_use]
-    pub fn required(&self) -> Self {
-        Self {
-            transaction_id: self.transaction_id.clone(),
-            occurred_at: self.occurred_at,
-            customer_id: self.customer_id.clone(),
-            terminal_id: self.terminal_id.clone(),
-            amount_minor: self.amount_minor,
-            currency: self.currency,
-            merchant_id: None,
-            product_id: None,
-            country: None,
-            channel: None,
-            card_id: None,
-            device_id: None,
-            is_fraud: None,
-            extra: Vec::new(),
-        }
+    pub fn requires(field: &str) -> bool {
+        matches!(field, "customer_id" | "terminal_id")
     }
 
     /// A keyed hash of the required fields besides the id: the same id with another fingerprint is a conflict.

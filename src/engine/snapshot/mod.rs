@@ -227,12 +227,6 @@ impl<S: Scorer> Engine<S> {
         *self.core.ledger() = ledger;
         Ok(Restored { counts, took: started.elapsed() })
     }
-
-    /// Takes requests and starts the background queue: after [`Engine::restore`], once the sources were read as far as they
-    /// go. [`Engine::rebuild`] does so by itself.
-    pub fn take_requests(&self) {
-        self.begin();
-    }
 }
 
 impl<S> Snapshot<S> {

@@ -7,7 +7,7 @@ use super::tests::{catalogues, event, of_catalogue, row, transaction};
 use super::*;
 use crate::base::clock::SECOND;
 use crate::base::money::Currency;
-use crate::transaction::Channel;
+use crate::transaction::{Channel, Transaction};
 
 /// For the catalogue of seconds, and for the shipped one.
 const LATENESS: [i64; 2] = [20 * SECOND, 2 * crate::base::clock::DAY];

@@ -33,7 +33,6 @@ use super::rows::Readings;
 use super::{Catalogue, Event, EventLabel, Plan, Rows};
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
-use crate::transaction::Transaction;
 use entities::Entities;
 use hashes::Hashes;
 use labels::Verdict;
@@ -154,14 +153,15 @@ impl History {
         }
     }
 
-    /// Inserts `event` for those entities that `before`, an earlier copy that is in history, did not name. What it was
-    /// counted for before stays as it was: a value that is counted (`distinct`, `first`) and came only now is not.
-    pub fn complete(&mut self, event: &Event<'_>, before: &Transaction) {
+    /// Inserts `event` for those entities whose field an earlier copy that is in history did not name, as `named` says of
+    /// a field. What it was counted for before stays as it was: a value that is counted (`distinct`, `first`) and came
+    /// only now is not.
+    pub fn complete(&mut self, event: &Event<'_>, named: impl Fn(&str) -> bool) {
         let mut none = Readings::default();
         let events = std::slice::from_ref(event);
         self.hashes.fill(&self.options.key, events);
         for entities in &mut self.entities {
-            if before.entity(&entities.field).is_none() {
+            if !named(&entities.field) {
                 entities.observe(events, &self.hashes, None, &mut none.values, &mut none.known);
             }
         }

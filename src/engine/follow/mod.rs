@@ -12,30 +12,28 @@
 //! lost. The stream's time is what was followed here and nothing else.
 
 use std::sync::Arc;
+mod ledger;
+mod score;
+
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use compact_str::CompactString;
 use tokio::runtime::Handle;
 
-use super::active::{Active, Chosen};
-use super::core::{Claim, Core, Settled};
+use super::active::Active;
+use super::core::{Claim, Core};
 use super::delivery::{Published, RecordId};
-use super::explain::single;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Seen, second_of};
 use super::ledger::{Found, Ledger, Marked, Observed, State};
-use super::line::{Lacks, causes_of};
-use super::ports::{Features, Record, Scorer, Step};
+use super::ports::{Scorer, Step};
 use super::{Engine, Label};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
-use crate::decision::{Circumstances, Decision, DecisionKind, DegradedCause, Explained, ModelRef, Source, judge};
-use crate::features::{Event, EventLabel, Marks};
+use crate::decision::DecisionKind;
+use crate::features::{Event, EventLabel};
 use crate::transaction::{Rejection, Transaction};
-
-/// Flagged rows of one batch that are explained; more go without reasons of features.
-const MOST_EXPLAINED: usize = 32;
 
 /// Where a transaction stands in its topic, and in which ownership it was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,7 +105,7 @@ pub trait Settlement: Send + Sync + 'static {
     /// It has its decision, acknowledged or followed.
     fn decided(&self, place: Place);
     /// It is refused.
-    fn refused(&self, place: Place, original: &Original, rejection: Rejection);
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection);
     /// It has no decision yet: bring it again after a pause.
     fn again(&self, transaction: FollowedTransaction);
 }
@@ -132,11 +130,12 @@ impl<S: Scorer> Engine<S> {
         self.core.behind.store(behind, Ordering::Relaxed);
     }
 
-    /// Says that the topics do not reach as far back as the windows do: decisions say so until the stream's time has
-    /// reached `complete_at`.
-    pub fn set_incomplete(&self, complete_at: Option<Millis>) {
+    /// Says that the topics begin in the midst of the stream: decisions say so until the windows are full, counted from the
+    /// first event that is followed.
+    pub fn begin_midway(&self) {
+        let fills_in = self.core.catalogue.reach().saturating_add(self.history.lateness);
         let mut ledger = self.core.ledger();
-        (ledger.incomplete, ledger.complete_at) = (true, complete_at);
+        (ledger.incomplete, ledger.complete_at, ledger.fills_in) = (true, None, Some(fills_in));
     }
 
     /// The stream's time.
@@ -268,7 +267,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         match known {
             None if beyond => return,
             None => {
-                ledger.newest = ledger.newest.max(Some(transaction.occurred_at));
+                ledger.passes(transaction.occurred_at);
                 ledger.insert(transaction, published.base);
             }
             Some(_) => ledger.fill(transaction, published.base),
@@ -323,7 +322,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
                 return;
             }
             None => {
-                ledger.newest = ledger.newest.max(Some(transaction.occurred_at));
+                ledger.passes(transaction.occurred_at);
                 ledger.remember(*marked, None);
                 // One that is scored in this batch is observed with the others of it.
                 if place.is_none() || !ledger.has_room() {
@@ -400,194 +399,14 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         }
     }
 
-    /// encode → infer → judge → commit, in one batch.
-    fn decide(&self, active: &Arc<Active<S>>, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
-        let give_back = |scored: Vec<Scored<S>>| {
-            for Scored { claim, followed } in scored {
-                drop(claim);
-                self.again(followed);
-            }
-        };
-        let Some(chosen) = &active.chosen else { return give_back(scored) };
-        let begun = Instant::now();
-        let rows: Vec<f32> =
-            scored.iter().filter_map(|one| one.claim.observed()).flat_map(|seen| single(&seen.values)).collect();
-        self.core.observer.step(Step::Encode, begun.elapsed());
-        let begun = Instant::now();
-        let scores = chosen.model.infer_rows(&rows);
-        self.core.observer.step(Step::Infer, begun.elapsed());
-        let scores = match scores {
-            Ok(scores) if scores.len() == scored.len() => scores,
-            Ok(_) => return give_back(scored),
-            Err(error) => {
-                tracing::warn!(model = chosen.reference.version, %error, "a batch of the stream got no scores; it is tried again");
-                return give_back(scored);
-            }
-        };
-        let begun = Instant::now();
-        let mut explained = self.explain(chosen, &scored, &scores, &rows);
-        let judged: Vec<_> = scored
-            .into_iter()
-            .zip(scores)
-            .enumerate()
-            .map(|(index, (one, score))| self.judge(chosen, one, score, explained.take(index), (now, at)))
-            .collect();
-        self.core.observer.step(Step::Judge, begun.elapsed());
-        for (record, followed) in judged {
-            self.commit(record, followed);
-        }
-    }
-
-    /// What moved the flagged scores of a batch, as many as there is time for.
-    fn explain(&self, chosen: &Chosen<S>, scored: &[Scored<S>], scores: &[f32], rows: &[f32]) -> Explanations {
-        let mut explained = Explanations(Vec::new());
-        if self.core.limits.explain_wait.is_zero() {
-            return explained;
-        }
-        let width = chosen.plan.width().max(1);
-        let flagged = scores.iter().enumerate().filter(|(_, score)| **score >= chosen.reference.threshold);
-        for (place, (index, _)) in flagged.enumerate() {
-            let values = scored.get(index).and_then(|one| one.claim.observed()).map(|seen| &*seen.values);
-            let row = rows.get(index * width..(index + 1) * width).unwrap_or_default();
-            let told = if place < MOST_EXPLAINED { chosen.model.explain_rows(row).ok() } else { None };
-            let told = told.and_then(|mut told| told.pop()).filter(|told| told.margin.is_finite());
-            let told = told.zip(values).map(|(told, values)| self.core.reasons.tell(&chosen.columns, values, &told));
-            explained.0.push((index, told.ok_or(DegradedCause::ReasonsUnavailable)));
-        }
-        explained
-    }
-
-    fn judge(
-        &self,
-        chosen: &Chosen<S>,
-        one: Scored<S>,
-        score: f32,
-        explained: Option<Result<Explained, DegradedCause>>,
-        (now, at): (Millis, Instant),
-    ) -> (Record, FollowedTransaction) {
-        let Scored { claim, followed } = one;
-        let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
-        let Observed { values, marks, incomplete, .. } = claim.end().unwrap_or_else(|| Observed {
-            active: self.core.active.load_full(),
-            values: Vec::new(),
-            marks: Marks::default(),
-            incomplete: false,
-        });
-        // Whoever follows is never behind itself.
-        let mut causes = causes_of(marks, Lacks { history: incomplete, recent: false, partition: followed.late });
-        let explained = explained.and_then(|told| told.map_err(|cause| causes.push(cause)).ok());
-        let took = at.elapsed();
-        let circumstances = Circumstances {
-            transaction_id: &transaction.transaction_id,
-            source: Source::Stream,
-            scored_at: Millis(now.0.saturating_add(i64::try_from(took.as_millis()).unwrap_or(0))),
-            took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        };
-        let decision = Arc::new(judge(circumstances, &chosen.reference, score, explained, &causes));
-        let (columns, model) = (Arc::clone(&chosen.columns), Arc::clone(&chosen.reference));
-        let features = Arc::new(Features { columns, values });
-        (
-            Record {
-                id: self.core.next_record(),
-                received_at: followed.taken_at,
-                transaction,
-                base,
-                decision,
-                model,
-                features,
-            },
-            followed,
-        )
-    }
-
-    fn commit(&self, record: Record, followed: FollowedTransaction) {
-        let settlement = Arc::clone(&self.settlement);
-        self.core.record_then(record, move |fate| match (fate, &followed.place) {
-            (Ok(Settled::First | Settled::Superseded), Some((place, _))) => settlement.decided(*place),
-            (Ok(_), None) => {}
-            (Err(error), _) => {
-                tracing::debug!(%error, "a decision of the stream was not acknowledged; it is sent again");
-                settlement.again(FollowedTransaction { again: true, ..followed });
-            }
-        });
-    }
-
     fn refuse(&self, followed: &FollowedTransaction, rejection: Rejection) {
         if let Some((place, original)) = &followed.place {
             self.core.observer.rejected(rejection.code);
-            self.settlement.refused(*place, original, rejection);
+            self.settlement.refused(*place, Arc::clone(original), rejection);
         }
     }
 
     fn again(&self, followed: FollowedTransaction) {
         self.settlement.again(FollowedTransaction { again: true, ..followed });
-    }
-}
-
-/// Reasons by the row's place in its batch, ascending.
-struct Explanations(Vec<(usize, Result<Explained, DegradedCause>)>);
-
-impl Explanations {
-    fn take(&mut self, index: usize) -> Option<Result<Explained, DegradedCause>> {
-        if self.0.first().is_some_and(|(first, _)| *first == index) { Some(self.0.remove(0).1) } else { None }
-    }
-}
-
-impl<S> Ledger<S> {
-    /// Inserts a transaction that is new; labels that waited for it count from now on.
-    fn insert(&mut self, transaction: &Transaction, base: BaseAmount) {
-        self.history.insert(&Event { transaction, base });
-        self.apply_waiting(transaction, base);
-    }
-
-    /// Lets a copy of a transaction that is in history count for the optional entities it names. That the same event is
-    /// inserted twice changes nothing.
-    fn fill(&mut self, transaction: &Transaction, base: BaseAmount) {
-        if !transaction.has_optional() {
-            return;
-        }
-        self.history.complete(&Event { transaction, base }, &transaction.required());
-    }
-
-    fn put(&mut self, id: u128, seen: Seen) {
-        let kept = self.kept_from();
-        self.ids.put(id, &seen, kept);
-    }
-
-    /// Inserts events and reads what the active model's plan reads as of each.
-    fn observe_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
-        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
-        match &active.chosen {
-            Some(chosen) => self.history.observe(events, &chosen.plan, &mut self.rows),
-            None => self.history.insert_all(events),
-        }
-        for event in events {
-            self.apply_waiting(event.transaction, event.base);
-        }
-        (0..events.len()).map(|index| self.taken(index, active)).collect()
-    }
-
-    /// What the active model's plan reads as of each event.
-    fn read_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
-        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
-        if let Some(chosen) = &active.chosen {
-            self.history.read(events, &chosen.plan, &mut self.rows);
-        }
-        (0..events.len()).map(|index| self.taken(index, active)).collect()
-    }
-
-    /// The number in the index of the model that made a decision.
-    fn model_of(&mut self, decision: &Decision) -> u8 {
-        let threshold = decision.threshold.unwrap_or_default();
-        if let Some(number) = self.known_model(decision, threshold) {
-            return number;
-        }
-        let model = ModelRef {
-            name: decision.model.clone(),
-            version: decision.model_version.clone(),
-            sha256: decision.model_sha256.clone(),
-            threshold,
-        };
-        self.number_of(&Arc::new(model))
     }
 }

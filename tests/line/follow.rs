@@ -1,0 +1,171 @@
+//! The line behind the topics: what their reader brings is scored, settled once, and gives way to the first record.
+
+use assay::base::money::{BaseAmount, RateQuality};
+use assay::engine::delivery::{Published, RecordId};
+use assay::engine::follow::{Followed, FollowedDecision, FollowedTransaction, Follower, Original, Place, Settlement};
+use assay::engine::ports::Log as _;
+use assay::features::catalogue::SHIPPED;
+use assay::transaction::Rejection;
+use tokio::runtime::Handle;
+
+use super::*;
+
+const DAY: i64 = 24 * HOUR;
+
+/// How transactions ended, by their offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Decided,
+    Refused(RejectionCode),
+    Again,
+}
+
+#[derive(Debug, Default)]
+struct Ends(Mutex<Vec<(i64, End)>>);
+
+impl Ends {
+    fn push(&self, offset: i64, end: End) {
+        self.0.lock().unwrap().push((offset, end));
+    }
+
+    fn take(&self) -> Vec<(i64, End)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Settlement for Ends {
+    fn decided(&self, place: Place) {
+        self.push(place.offset, End::Decided);
+    }
+
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection) {
+        assert_eq!(original.payload, place.offset.to_le_bytes());
+        self.push(place.offset, End::Refused(rejection.code));
+    }
+
+    fn again(&self, transaction: FollowedTransaction) {
+        self.push(transaction.place.unwrap().0.offset, End::Again);
+    }
+}
+
+struct Stream {
+    house: House,
+    follower: Arc<Follower<Scored, Ends>>,
+    ends: Arc<Ends>,
+    offset: i64,
+}
+
+impl Stream {
+    async fn new(change: impl FnOnce(&mut EngineParts<Scored>)) -> Self {
+        let house = house_of(|parts| {
+            parts.set_up = SetUp::Stack;
+            change(parts);
+        })
+        .await;
+        let ends: Arc<Ends> = Arc::default();
+        let follower = Arc::new(house.engine.follower(Arc::clone(&ends), Handle::current()));
+        Self { house, follower, ends, offset: 0 }
+    }
+
+    /// A transaction that this instance owns, at the next offset.
+    fn owned(&mut self, transaction: Transaction) -> Followed {
+        let place = Place { partition: 0, offset: self.offset, epoch: 1 };
+        let original = Original { payload: self.offset.to_le_bytes().to_vec(), ..Original::default() };
+        self.offset += 1;
+        Followed::Transaction(FollowedTransaction {
+            transaction: Arc::new(transaction),
+            place: Some((place, Arc::new(original))),
+            taken_at: Millis(START),
+            again: false,
+            late: false,
+        })
+    }
+
+    /// Follows a batch; how what it settles ended.
+    async fn follow(&self, batch: Vec<Followed>) -> Vec<(i64, End)> {
+        let follower = Arc::clone(&self.follower);
+        tokio::task::spawn_blocking(move || follower.follow(batch, Millis(START))).await.unwrap();
+        self.house.log.flush().await.unwrap();
+        self.ends.take()
+    }
+
+    async fn decision(&self, id: &str) -> Arc<Decision> {
+        self.house.engine.decision(id, None).await.unwrap().unwrap()
+    }
+}
+
+/// The record of another process, with this score.
+fn record_of_another(transaction: &Transaction, like: &Decision, score: f32) -> Followed {
+    let record = RecordId { instance: 99, sequence: 1 };
+    let decision = Decision { score: Some(score), ..like.clone() };
+    let published = Published {
+        record,
+        received_at: Millis(START),
+        transaction: Arc::new(transaction.clone()),
+        base: BaseAmount { minor: transaction.amount_minor, rate: RateQuality::Fresh },
+        decision: Arc::new(decision),
+        features: None,
+    };
+    Followed::Decision(FollowedDecision {
+        record,
+        kind: DecisionKind::Full,
+        revision: Some(0),
+        transaction_id: transaction.transaction_id.clone(),
+        published: Some(Box::new(published)),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owned_is_scored_once_a_copy_is_decided_and_another_content_refused() {
+    let mut stream = Stream::new(|_| {}).await;
+    let batch = vec![stream.owned(transaction("a", 0, 700)), stream.owned(transaction("b", 1, 90_000))];
+    assert_eq!(stream.follow(batch).await, [(0, End::Decided), (1, End::Decided)]);
+    let decision = stream.decision("b").await;
+    assert_eq!((decision.score, decision.flagged, decision.source), (Some(0.9), true, Source::Stream));
+    let batch = vec![stream.owned(transaction("a", 0, 700)), stream.owned(transaction("a", 0, 701))];
+    let conflict = End::Refused(RejectionCode::Conflict);
+    let mut ends = stream.follow(batch).await;
+    ends.sort_by_key(|(offset, _)| *offset);
+    assert_eq!((ends, stream.house.log.len()), (vec![(2, End::Decided), (3, conflict)], 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_recorded_first_is_not_scored_and_counts_once() {
+    let mut stream = Stream::new(|_| {}).await;
+    let batch = vec![stream.owned(transaction("a", 0, 700))];
+    stream.follow(batch).await;
+    let theirs = transaction("b", 1, 500);
+    let like = stream.decision("a").await;
+    let batch = vec![record_of_another(&theirs, &like, 0.75), stream.owned(theirs)];
+    assert_eq!(stream.follow(batch).await, [(1, End::Decided)]);
+    assert_eq!(stream.house.log.len(), 1, "nothing was recorded for it here");
+    let batch = vec![stream.owned(transaction("c", 2, 100))];
+    stream.follow(batch).await;
+    let used = stream.house.engine.features("c").await.unwrap().unwrap();
+    assert_eq!(used["customer_tx_count_1d"], 3, "a, b and c itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_without_a_score_holds_up_no_other() {
+    let mut stream = Stream::new(|_| {}).await;
+    let unscorable = (UNSCORABLE * 100.0) as i64;
+    let batch = [700, unscorable, 800].map(|amount| stream.owned(transaction(&amount.to_string(), 0, amount)));
+    let mut ends = stream.follow(batch.into()).await;
+    ends.sort_by_key(|(offset, _)| *offset);
+    assert_eq!(ends, [(0, End::Decided), (1, End::Again), (2, End::Decided)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_begin_midway_are_told_until_the_windows_are_full() {
+    let reach = Catalogue::parse(SHIPPED, Currency::parse("EUR").unwrap()).unwrap().reach();
+    let mut stream = Stream::new(|_| {}).await;
+    stream.house.engine.begin_midway();
+    let full = DAY + reach + LATENESS;
+    // The windows are full so long after the first event that was followed, not after the start.
+    for (id, at, incomplete) in [("a", DAY, true), ("b", full - 1, true), ("c", full, false)] {
+        let batch = vec![stream.owned(transaction(id, at, 700))];
+        assert_eq!(stream.follow(batch).await.len(), 1);
+        let told = stream.decision(id).await.reasons.iter().any(|reason| reason.code == "history_incomplete");
+        assert_eq!(told, incomplete, "{id}");
+    }
+}
