@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -13,6 +12,7 @@ use rdkafka::topic_partition_list::Offset;
 use super::item::Topic;
 use super::kafka::{KafkaOptions, StreamError, Telling};
 use super::state::State;
+use super::thread::Thread;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::ops::metrics::{self, Metrics};
 
@@ -20,51 +20,38 @@ const EVERY: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The thread that asks.
-pub(super) struct Lag(Option<JoinHandle<()>>);
-
-impl Lag {
-    pub(super) fn start(
-        options: &KafkaOptions,
-        destinations: Vec<(metrics::Destination, String)>,
-        state: Arc<State>,
-        metrics: Arc<Metrics>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, StreamError> {
-        let made = |config: rdkafka::ClientConfig| -> Result<BaseConsumer<Telling>, StreamError> {
-            config.create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))
-        };
-        let ends = made(options.client())?;
-        let groups = destinations
-            .into_iter()
-            .map(|(label, suffix)| {
-                let mut config = options.client();
-                config.set("group.id", format!("{}-{suffix}", options.group));
-                Ok((label, made(config)?))
-            })
-            .collect::<Result<Vec<_>, StreamError>>()?;
-        let options = options.clone();
-        let thread = std::thread::Builder::new().name("lag".to_owned()).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                if let Err(error) = measure(&options, (&ends, &groups), &state, &metrics) {
-                    tracing::debug!(%error, "the lag could not be measured");
-                }
-                let next = Instant::now() + EVERY;
-                while Instant::now() < next && !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(STEP);
-                }
+/// Starts to ask, until `stop`; the groups of the destinations by their names.
+pub(super) fn start(
+    options: &KafkaOptions,
+    destinations: Vec<(metrics::Destination, String)>,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    stop: Arc<AtomicBool>,
+) -> Result<Thread, StreamError> {
+    let made = |config: rdkafka::ClientConfig| -> Result<BaseConsumer<Telling>, StreamError> {
+        config.create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))
+    };
+    let ends = made(options.client())?;
+    let groups = destinations
+        .into_iter()
+        .map(|(label, suffix)| {
+            let mut config = options.client();
+            config.set("group.id", format!("{}-{suffix}", options.group));
+            Ok((label, made(config)?))
+        })
+        .collect::<Result<Vec<_>, StreamError>>()?;
+    let options = options.clone();
+    Thread::start("lag", "the thread that measures the lag", move || {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = measure(&options, (&ends, &groups), &state, &metrics) {
+                tracing::debug!(%error, "the lag could not be measured");
             }
-        })?;
-        Ok(Self(Some(thread)))
-    }
-
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that measures the lag panicked");
+            let next = Instant::now() + EVERY;
+            while Instant::now() < next && !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(STEP);
+            }
         }
-    }
+    })
 }
 
 fn measure(

@@ -12,7 +12,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -25,6 +24,7 @@ use rdkafka::{Message as _, TopicPartitionList};
 use super::item::Topic;
 use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell};
 use super::owners::Owners;
+use super::thread::Thread;
 use super::topics::Partitions;
 use crate::ops::metrics::Metrics;
 
@@ -81,41 +81,26 @@ impl ConsumerContext for Group {
     }
 }
 
-/// The thread that polls the group.
-pub(super) struct Member(Option<JoinHandle<()>>);
-
-impl Member {
-    /// Joins the group.
-    pub(super) fn join(
-        options: &KafkaOptions,
-        partitions: Partitions,
-        owners: Arc<Owners>,
-        metrics: Arc<Metrics>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, StreamError> {
-        let (assigned, assignments) = channel();
-        let (topics, counted) = (options.topics.clone(), Arc::clone(&metrics));
-        let group = Group { owners: Arc::clone(&owners), topics: topics.clone(), metrics, assigned };
-        let consumer: BaseConsumer<Group> = options
-            .member("")
-            .create_with_context(group)
-            .map_err(StreamError::kafka("the group's member cannot be made"))?;
-        consumer
-            .subscribe(&[&topics.transactions, &topics.labels])
-            .map_err(StreamError::kafka(format!("the group {} cannot be joined", options.group)))?;
-        let work = Work { consumer, owners, topics, partitions, assignments, metrics: counted };
-        let thread = std::thread::Builder::new().name("group".to_owned()).spawn(move || work.run(&stop))?;
-        Ok(Self(Some(thread)))
-    }
-
-    /// Waits for the end of the thread, which was told to stop.
-    pub(super) fn leave(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the group's member panicked");
-        }
-    }
+/// Joins the group, until `stop`.
+pub(super) fn join(
+    options: &KafkaOptions,
+    partitions: Partitions,
+    owners: Arc<Owners>,
+    metrics: Arc<Metrics>,
+    stop: Arc<AtomicBool>,
+) -> Result<Thread, StreamError> {
+    let (assigned, assignments) = channel();
+    let (topics, counted) = (options.topics.clone(), Arc::clone(&metrics));
+    let group = Group { owners: Arc::clone(&owners), topics: topics.clone(), metrics, assigned };
+    let consumer: BaseConsumer<Group> = options
+        .member("")
+        .create_with_context(group)
+        .map_err(StreamError::kafka("the group's member cannot be made"))?;
+    consumer
+        .subscribe(&[&topics.transactions, &topics.labels])
+        .map_err(StreamError::kafka(format!("the group {} cannot be joined", options.group)))?;
+    let work = Work { consumer, owners, topics, partitions, assignments, metrics: counted };
+    Thread::start("group", "the group's member", move || work.run(&stop))
 }
 
 struct Work {

@@ -28,6 +28,7 @@ mod reader;
 pub mod record;
 mod reread;
 mod state;
+mod thread;
 mod topics;
 mod wire;
 
@@ -35,7 +36,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -45,7 +45,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
 pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
-pub use delivery::{DeliveryOptions, DeliveryThread};
+pub use delivery::DeliveryOptions;
 pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, TopicNames};
 pub use log::KafkaLog;
 pub use topics::{Partitions, TopicRules, check};
@@ -53,9 +53,7 @@ pub use topics::{Partitions, TopicRules, check};
 use self::dead_letters::DeadLetters;
 use self::item::{Reading, Topic};
 use self::kafka::Telling;
-use self::lag::Lag;
 use self::lanes::{Lanes, Positions};
-use self::member::Member;
 use self::merging::{Merging, merge_of};
 use self::owners::{Owners, Settling};
 use self::protocol::merge::MergeOptions;
@@ -63,6 +61,7 @@ use self::publisher::Publisher;
 use self::reader::TopicReader;
 use self::reread::Rereading;
 use self::state::State;
+use self::thread::Thread;
 use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;
 use crate::engine::delivery::Destination;
@@ -278,11 +277,11 @@ pub struct Stream {
     /// Told to the readers and the merge first, to the groups when their work is acknowledged.
     stop: Arc<AtomicBool>,
     stop_groups: Arc<AtomicBool>,
-    readers: Vec<TopicReader>,
-    merging: Option<JoinHandle<()>>,
-    member: Option<Member>,
-    deliveries: Vec<DeliveryThread>,
-    lag: Option<Lag>,
+    readers: Vec<Thread>,
+    merging: Thread,
+    member: Option<Thread>,
+    deliveries: Vec<Thread>,
+    lag: Option<Thread>,
     metrics: Arc<Metrics>,
     runtime: Handle,
 }
@@ -362,14 +361,14 @@ impl Stream {
             behind: options.behind,
             most_open: options.max_open,
         };
-        let merging = std::thread::Builder::new().name("merge".to_owned()).spawn(move || merging.run())?;
+        let merging = Thread::start("merge", "the merge", move || merging.run())?;
         Ok(Self {
             state,
             owners,
             stop,
             stop_groups: Arc::new(AtomicBool::new(false)),
-            readers,
-            merging: Some(merging),
+            readers: readers.into_iter().map(|reader| reader.thread).collect(),
+            merging,
             member: None,
             deliveries: Vec::new(),
             lag: None,
@@ -379,14 +378,14 @@ impl Stream {
         })
     }
 
-    /// Joins the group: from now on this instance scores what it is given. Also begins to measure the lag.
+    /// Joins the group: from now on this instance scores what it is given.
     ///
     /// # Errors
     /// See [`StreamError`].
     pub fn join(&mut self) -> Result<(), StreamError> {
         let Connection { options, partitions, .. } = &self.connection;
         let (owners, stop) = (Arc::clone(&self.owners), Arc::clone(&self.stop_groups));
-        self.member = Some(Member::join(options, *partitions, owners, Arc::clone(&self.metrics), stop)?);
+        self.member = Some(member::join(options, *partitions, owners, Arc::clone(&self.metrics), stop)?);
         Ok(())
     }
 
@@ -401,7 +400,7 @@ impl Stream {
         label: metrics::Destination,
     ) -> Result<(), StreamError> {
         let shared = (Arc::clone(&self.metrics), label, self.runtime.clone(), Arc::clone(&self.stop_groups));
-        self.deliveries.push(DeliveryThread::start(&self.connection.options, options, destination, shared)?);
+        self.deliveries.push(delivery::start(&self.connection.options, options, destination, shared)?);
         Ok(())
     }
 
@@ -412,7 +411,7 @@ impl Stream {
     pub fn measure(&mut self, destinations: Vec<(metrics::Destination, String)>) -> Result<(), StreamError> {
         let (state, stop) = (Arc::clone(&self.state), Arc::clone(&self.stop_groups));
         let options = &self.connection.options;
-        self.lag = Some(Lag::start(options, destinations, state, Arc::clone(&self.metrics), stop)?);
+        self.lag = Some(lag::start(options, destinations, state, Arc::clone(&self.metrics), stop)?);
         Ok(())
     }
 
@@ -429,26 +428,16 @@ impl Stream {
     }
 
     /// Ends in order: takes nothing more, waits at most `grace` for what is on its way, commits, leaves the groups. Blocking.
-    pub fn stop(mut self, grace: Duration) {
+    pub fn stop(self, grace: Duration) {
         self.stop.store(true, Ordering::Relaxed);
         // The readers may wait for room in the channel: the merge goes first, and its end of the channel with it.
-        if let Some(merging) = self.merging.take()
-            && merging.join().is_err()
-        {
-            tracing::error!("the merge panicked");
-        }
-        self.readers.iter_mut().for_each(TopicReader::join);
+        self.merging.join();
+        self.readers.into_iter().for_each(Thread::join);
         if let Err(error) = self.connection.publisher.flush(grace) {
             tracing::warn!(%error, "Kafka did not acknowledge everything in time; the next owner decides the rest");
         }
         self.stop_groups.store(true, Ordering::Relaxed);
-        if let Some(member) = &mut self.member {
-            member.leave();
-        }
-        self.deliveries.iter_mut().for_each(DeliveryThread::join);
-        if let Some(lag) = &mut self.lag {
-            lag.join();
-        }
+        self.member.into_iter().chain(self.deliveries).chain(self.lag).for_each(Thread::join);
     }
 
     /// Waits until the reader has passed what the group had done when the reading began: what comes after is to be scored.

@@ -13,7 +13,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -26,6 +25,7 @@ use super::item::{Item, Reading, Topic};
 use super::kafka::{KafkaOptions, StreamError, Telling};
 use super::protocol::Moment;
 use super::reread::Again;
+use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 
 /// Items that are handed over together at most.
@@ -69,7 +69,7 @@ impl Held {
 /// The thread of one topic.
 pub(super) struct TopicReader {
     pub(super) held: Arc<Held>,
-    thread: Option<JoinHandle<()>>,
+    pub(super) thread: Thread,
 }
 
 impl TopicReader {
@@ -105,22 +105,13 @@ impl TopicReader {
             lanes: vec![Lane::default(); positions.len()],
             began,
         };
-        let thread = std::thread::Builder::new().name(format!("read-{topic:?}").to_lowercase());
-        let thread = thread.spawn(move || {
+        let name = format!("read-{topic:?}").to_lowercase();
+        let thread = Thread::start(name, "a reader of a topic", move || {
             while !stop.load(Ordering::Relaxed) && work.round(&to) {}
             // It joined no group; `kafka::leave` says why it is not destroyed.
             std::mem::forget(work.consumer);
         })?;
-        Ok(Self { held, thread: Some(thread) })
-    }
-
-    /// Waits for the end of the thread, which was told to stop.
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a reader of a topic panicked");
-        }
+        Ok(Self { held, thread })
     }
 }
 
