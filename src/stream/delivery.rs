@@ -15,16 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
-use super::kafka::{KafkaOptions, StreamError, leave, tell};
+use super::kafka::{KafkaOptions, StreamError, leave, tell, tell_error};
+use super::offsets;
 use super::record::Decoder;
 use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
@@ -75,7 +74,7 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
+        tell_error(&error, reason);
     }
 }
 
@@ -278,12 +277,8 @@ fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>, mod
     if due.is_empty() {
         return;
     }
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in &due {
-        // An offset above 0 is always taken.
-        let _taken = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
-    }
-    match consumer.commit(&list, mode) {
+    let list = offsets::list(due.iter().map(|(partition, offset)| (topic, *partition, *offset)));
+    match list.and_then(|list| consumer.commit(&list, mode)) {
         Ok(()) => lock(place).committed.extend(due),
         Err(error) => {
             tracing::debug!(%error, "offsets of a destination could not be committed; the next commit carries them")

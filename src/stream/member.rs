@@ -18,12 +18,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::item::Topic;
-use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell};
+use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell, tell_error};
+use super::offsets;
 use super::owners::Owners;
+use super::protocol::ownership::Ownership;
 use super::thread::Thread;
 use super::topics::Partitions;
 use crate::ops::metrics::Metrics;
@@ -49,7 +50,7 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
+        tell_error(&error, reason);
     }
 }
 
@@ -171,13 +172,13 @@ impl Work {
     fn ask(&self, list: &TopicPartitionList) -> Result<(Vec<(i32, i64)>, Vec<(i32, i64)>, Vec<i64>), KafkaError> {
         let committed = self.consumer.committed_offsets(list.clone(), PATIENCE)?;
         let (mut transactions, mut labels) = (Vec::new(), Vec::new());
-        for element in committed.elements() {
-            let offset = match element.offset() {
-                Offset::Offset(offset) => offset,
-                _ => self.consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?.0,
+        for (topic, partition, offset) in offsets::places(&committed) {
+            let offset = match offset {
+                Some(offset) => offset,
+                None => self.consumer.fetch_watermarks(&topic, partition, PATIENCE)?.0,
             };
-            let into = if element.topic() == self.topics.transactions { &mut transactions } else { &mut labels };
-            into.push((element.partition(), offset));
+            let into = if topic == self.topics.transactions { &mut transactions } else { &mut labels };
+            into.push((partition, offset));
         }
         let decisions = self.topics.of(Topic::Decisions);
         let ends = (0_i32..).take(self.partitions.decisions);
@@ -188,21 +189,18 @@ impl Work {
 
 /// Commits what is done and not committed yet; whether there was anything.
 fn commit(consumer: &BaseConsumer<Group>, owners: &Owners, topics: &TopicNames, mode: CommitMode) -> bool {
-    let mut list = TopicPartitionList::new();
+    let mut due = Vec::new();
     {
         let mut owned = owners.owned();
         for topic in [Topic::Transactions, Topic::Labels] {
-            let Some(ownership) = owned.of(topic) else { continue };
-            for (partition, offset) in ownership.commits() {
-                // An offset above 0 is always taken.
-                let _taken = list.add_partition_offset(topics.of(topic), partition, Offset::Offset(offset));
-            }
+            let commits = owned.of(topic).map(Ownership::commits).unwrap_or_default();
+            due.extend(commits.into_iter().map(|(partition, offset)| (topics.of(topic), partition, offset)));
         }
     }
-    if list.count() == 0 {
+    if due.is_empty() {
         return false;
     }
-    match consumer.commit(&list, mode) {
+    match offsets::list(due).and_then(|list| consumer.commit(&list, mode)) {
         Ok(()) => true,
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::UnknownMemberId)) => {
             tracing::info!(

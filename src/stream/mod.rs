@@ -21,6 +21,7 @@ pub mod letters;
 mod log;
 mod member;
 mod merging;
+mod offsets;
 mod owners;
 pub mod protocol;
 mod publisher;
@@ -38,10 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
 pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
@@ -52,7 +51,6 @@ pub use topics::{Partitions, TopicRules, check};
 
 use self::dead_letters::DeadLetters;
 use self::item::{Reading, Topic};
-use self::kafka::Telling;
 use self::lanes::{Lanes, Positions};
 use self::merging::{Merging, merge_of};
 use self::owners::{Owners, Settling};
@@ -143,11 +141,7 @@ impl Connection {
     /// # Errors
     /// When Kafka does not say.
     pub fn watermarks(&self) -> Result<Watermarks, StreamError> {
-        let consumer: BaseConsumer<Telling> = self
-            .options
-            .client()
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
+        let consumer = self.options.asking(None)?;
         let (mut begin, mut end) = (BTreeMap::new(), BTreeMap::new());
         for topic in Topic::ALL {
             let name = self.options.topics.of(topic);
@@ -167,23 +161,12 @@ impl Connection {
 
     /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
     fn committed(&self) -> Result<Vec<i64>, StreamError> {
-        let mut config = self.options.client();
-        config.set("group.id", &self.options.group);
-        let made = config.create_with_context(Telling);
-        let consumer: BaseConsumer<Telling> = made.map_err(StreamError::kafka("Kafka's client cannot be made"))?;
-        let mut list = TopicPartitionList::new();
-        for partition in (0_i32..).take(self.partitions.transactions) {
-            list.add_partition(&self.options.topics.transactions, partition);
-        }
-        let mut committed = vec![0; self.partitions.transactions];
-        let found = patiently(|| consumer.committed_offsets(list.clone(), PATIENCE));
-        for element in found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?.elements() {
-            let place = usize::try_from(element.partition()).ok().and_then(|place| committed.get_mut(place));
-            if let (Some(place), Offset::Offset(offset)) = (place, element.offset()) {
-                *place = offset;
-            }
-        }
-        Ok(committed)
+        let Self { options, partitions, .. } = self;
+        let consumer = options.asking(Some(&options.group))?;
+        let topic = &options.topics.transactions;
+        let found = patiently(|| offsets::committed(&consumer, topic, partitions.transactions, PATIENCE));
+        let found = found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?;
+        Ok(found.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     /// The first offsets whose messages Kafka took at `moment` or later; the end where there are none. Blocking.
@@ -191,31 +174,20 @@ impl Connection {
     /// # Errors
     /// When Kafka does not say.
     pub fn offsets_at(&self, moment: Millis) -> Result<BTreeMap<String, Vec<i64>>, StreamError> {
-        let consumer: BaseConsumer<Telling> = self
-            .options
-            .reader(0)
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
-        let mut offsets = self.watermarks()?.end;
-        let mut wanted = TopicPartitionList::new();
-        for (name, ends) in &offsets {
-            for (partition, _) in (0_i32..).zip(ends) {
-                wanted
-                    .add_partition_offset(name, partition, Offset::Offset(moment.0.max(0)))
-                    .map_err(StreamError::kafka(format!("{name} cannot be asked about")))?;
-            }
-        }
-        let found = consumer.offsets_for_times(wanted, PATIENCE);
-        for element in found.map_err(StreamError::kafka("Kafka does not say what it held then"))?.elements() {
-            let place = usize::try_from(element.partition()).ok();
-            let ends = offsets.get_mut(element.topic());
-            if let (Some(end), Offset::Offset(offset)) =
-                (ends.zip(place).and_then(|(ends, place)| ends.get_mut(place)), element.offset())
-            {
+        let consumer = self.options.asking(None)?;
+        let mut found = self.watermarks()?.end;
+        let wanted = found.iter().flat_map(|(name, ends)| {
+            (0_i32..).zip(ends).map(move |(partition, _)| (name.as_str(), partition, moment.0.max(0)))
+        });
+        let answered = offsets::list(wanted).and_then(|wanted| consumer.offsets_for_times(wanted, PATIENCE));
+        let answered = answered.map_err(StreamError::kafka("Kafka does not say what it held then"))?;
+        for (topic, partition, offset) in offsets::places(&answered) {
+            let ends = found.get_mut(&topic).zip(usize::try_from(partition).ok());
+            if let (Some(end), Some(offset)) = (ends.and_then(|(ends, place)| ends.get_mut(place)), offset) {
                 *end = offset;
             }
         }
-        Ok(offsets)
+        Ok(found)
     }
 
     const fn count(&self, topic: Topic) -> usize {

@@ -19,10 +19,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 
 use super::item::{Item, Reading, Topic};
 use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::offsets;
 use super::protocol::Moment;
 use super::reread::Again;
 use super::thread::Thread;
@@ -83,15 +83,11 @@ impl TopicReader {
         (stop, began): (Arc<AtomicBool>, Instant),
     ) -> Result<Self, StreamError> {
         let name = options.topics.of(topic).to_owned();
-        let consumer: BaseConsumer<Telling> = options
-            .reader(reading.instance)
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
-        let mut list = TopicPartitionList::new();
-        for (partition, position) in (0_i32..).zip(positions) {
-            list.add_partition_offset(&name, partition, Offset::Offset(*position))
-                .map_err(StreamError::kafka(format!("{name} cannot be read from {position}")))?;
-        }
+        let consumer = options.reader(reading.instance);
+        let consumer = consumer.map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
+        let places = (0_i32..).zip(positions).map(|(partition, position)| (name.as_str(), partition, *position));
+        let list = offsets::list(places);
+        let list = list.map_err(StreamError::kafka(format!("{name} cannot be read from {positions:?}")))?;
         consumer.assign(&list).map_err(StreamError::kafka(format!("{name} cannot be read")))?;
         let held = Arc::new(Held::of(positions.len()));
         let mut work = Work {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::kafka::{KafkaOptions, StreamError};
@@ -124,20 +124,21 @@ async fn find(
     admin: &AdminClient<DefaultClientContext>,
     name: &str,
 ) -> Result<Option<Found>, StreamError> {
-    let (config, topic) = (options.client(), name.to_owned());
+    let (asked, topic) = (options.clone(), name.to_owned());
     let what = format!("Kafka at {} does not answer about {name}", options.brokers);
+    let unanswered = StreamError::kafka(what.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = config.create()?;
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE)?;
+        let consumer = asked.asking(None)?;
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).map_err(unanswered)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
-        Ok(found.map(|found| {
+        Ok::<_, StreamError>(found.map(|found| {
             let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min();
             (found.partitions().len(), replicas.unwrap_or(0))
         }))
     });
     let found = reading.await.map_err(|error| StreamError::Thread(std::io::Error::other(error)))?;
-    let Some((partitions, replicas)) = found.map_err(StreamError::kafka(what.clone()))? else { return Ok(None) };
+    let Some((partitions, replicas)) = found? else { return Ok(None) };
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let described = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
     let described = described.map_err(StreamError::kafka(what))?;
