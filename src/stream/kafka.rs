@@ -3,6 +3,7 @@
 //! In: [`KafkaOptions`]. Out: client configurations for one purpose each. What librdkafka has to say goes to the log
 //! of this program. No secret is printed: options say whether there is one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
+use super::by_topic::ByTopic;
 use super::item::Topic;
 use crate::base::secret::Secret;
 
@@ -66,6 +68,11 @@ impl TopicNames {
             Topic::Labels => &self.labels,
             Topic::Decisions => &self.decisions,
         }
+    }
+
+    /// Values under the names of their topics.
+    pub(super) fn named<T: Clone>(&self, values: &ByTopic<T>) -> BTreeMap<String, T> {
+        BTreeMap::from(Topic::ALL.map(|topic| (self.of(topic).to_owned(), values[topic].clone())))
     }
 }
 

@@ -56,7 +56,7 @@ fn measure(
     let newest = state.merged_at();
     let age = SystemClock.now().0.saturating_sub(newest.0).max(0);
     for topic in Topic::ALL {
-        for (partition, position) in positions.of(topic).iter().enumerate() {
+        for (partition, position) in positions[topic].iter().enumerate() {
             let (low, end) = watermarks(ends, options.topics.of(topic), partition)?;
             let lag = end.saturating_sub((*position).max(low)).max(0);
             #[expect(clippy::cast_precision_loss, reason = "a gauge of what is far below 2^53")]

@@ -26,7 +26,6 @@ use super::offsets;
 use super::owners::Owners;
 use super::protocol::ownership::Ownership;
 use super::thread::Thread;
-use super::topics::Partitions;
 use crate::ops::metrics::Metrics;
 
 /// How long a poll of the group waits.
@@ -82,10 +81,10 @@ impl ConsumerContext for Group {
     }
 }
 
-/// Joins the group, until `stop`.
+/// Joins the group, until `stop`. There are so many partitions of `decisions`.
 pub(super) fn join(
     options: &KafkaOptions,
-    partitions: Partitions,
+    decisions: usize,
     owners: Arc<Owners>,
     metrics: Arc<Metrics>,
     stop: Arc<AtomicBool>,
@@ -100,7 +99,7 @@ pub(super) fn join(
     consumer
         .subscribe(&[&topics.transactions, &topics.labels])
         .map_err(StreamError::kafka(format!("the group {} cannot be joined", options.group)))?;
-    let work = Work { consumer, owners, topics, partitions, assignments, metrics: counted };
+    let work = Work { consumer, owners, topics, decisions, assignments, metrics: counted };
     Thread::start("group", "the group's member", move || work.run(&stop))
 }
 
@@ -108,7 +107,8 @@ struct Work {
     consumer: BaseConsumer<Group>,
     owners: Arc<Owners>,
     topics: TopicNames,
-    partitions: Partitions,
+    /// Partitions of the decisions.
+    decisions: usize,
     assignments: Receiver<TopicPartitionList>,
     metrics: Arc<Metrics>,
 }
@@ -180,9 +180,9 @@ impl Work {
             let into = if topic == self.topics.transactions { &mut transactions } else { &mut labels };
             into.push((partition, offset));
         }
-        let decisions = self.topics.of(Topic::Decisions);
-        let ends = (0_i32..).take(self.partitions.decisions);
-        let ends = ends.map(|partition| Ok(self.consumer.fetch_watermarks(decisions, partition, PATIENCE)?.1));
+        let ends = (0_i32..).take(self.decisions);
+        let topic = &self.topics.decisions;
+        let ends = ends.map(|partition| Ok(self.consumer.fetch_watermarks(topic, partition, PATIENCE)?.1));
         Ok((transactions, labels, ends.collect::<Result<_, KafkaError>>()?))
     }
 }

@@ -10,6 +10,7 @@
 //! `protocol` decides, without Kafka and without a clock; what stands beside it reads and writes. docs/PROTOCOL.md says what
 //! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
+mod by_topic;
 mod dead_letters;
 mod delivery;
 mod item;
@@ -47,16 +48,16 @@ pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
 pub use delivery::DeliveryOptions;
 pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, TopicNames};
 pub use log::KafkaLog;
-pub use topics::{Partitions, TopicRules, check};
+pub use topics::TopicRules;
 
+use self::by_topic::ByTopic;
 use self::dead_letters::DeadLetters;
 use self::item::{Reading, Topic};
 use self::lanes::{Lanes, Positions};
-use self::merging::{Merging, merge_of};
+use self::merging::Merging;
 use self::owners::{Owners, Settling};
-use self::protocol::merge::MergeOptions;
+use self::protocol::merge::{Merge, MergeOptions};
 use self::publisher::Publisher;
-use self::reader::TopicReader;
 use self::reread::Rereading;
 use self::state::State;
 use self::thread::Thread;
@@ -115,7 +116,7 @@ pub struct Watermarks {
 #[derive(Debug)]
 pub struct Connection {
     options: KafkaOptions,
-    partitions: Partitions,
+    partitions: ByTopic<usize>,
     publisher: Arc<Publisher>,
 }
 
@@ -125,7 +126,7 @@ impl Connection {
     /// # Errors
     /// See [`StreamError`].
     pub async fn open(options: KafkaOptions, rules: &TopicRules) -> Result<Self, StreamError> {
-        let partitions = check(&options, rules).await?;
+        let partitions = topics::check(&options, rules).await?;
         let publisher = Arc::new(Publisher::open(&options)?);
         Ok(Self { options, partitions, publisher })
     }
@@ -142,21 +143,19 @@ impl Connection {
     /// When Kafka does not say.
     pub fn watermarks(&self) -> Result<Watermarks, StreamError> {
         let consumer = self.options.asking(None)?;
-        let (mut begin, mut end) = (BTreeMap::new(), BTreeMap::new());
+        let names = &self.options.topics;
+        let (mut begin, mut end) = (Positions::default(), Positions::default());
         for topic in Topic::ALL {
-            let name = self.options.topics.of(topic);
-            let (mut begins, mut ends) = (Vec::new(), Vec::new());
-            for partition in (0_i32..).take(self.count(topic)) {
+            let name = names.of(topic);
+            for partition in (0_i32..).take(self.partitions[topic]) {
                 let marks = patiently(|| consumer.fetch_watermarks(name, partition, PATIENCE));
                 let (low, high) =
                     marks.map_err(StreamError::kafka(format!("Kafka does not say where {name} begins and ends")))?;
-                begins.push(low);
-                ends.push(high);
+                begin[topic].push(low);
+                end[topic].push(high);
             }
-            begin.insert(name.to_owned(), begins);
-            end.insert(name.to_owned(), ends);
         }
-        Ok(Watermarks { begin, end })
+        Ok(Watermarks { begin: names.named(&begin), end: names.named(&end) })
     }
 
     /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
@@ -190,23 +189,13 @@ impl Connection {
         Ok(found)
     }
 
-    const fn count(&self, topic: Topic) -> usize {
-        match topic {
-            Topic::Transactions => self.partitions.transactions,
-            Topic::Labels => self.partitions.labels,
-            Topic::Decisions => self.partitions.decisions,
-        }
-    }
-
+    /// Positions under their names as those of every partition; 0 where none is named.
     fn positions(&self, by_name: &BTreeMap<String, Vec<i64>>) -> Positions {
-        let mut positions = Positions::default();
-        for topic in Topic::ALL {
-            let known = by_name.get(self.options.topics.of(topic)).cloned().unwrap_or_default();
-            let mut list = known;
-            list.resize(self.count(topic), 0);
-            *positions.of_mut(topic) = list;
-        }
-        positions
+        ByTopic::of(|topic| {
+            let mut positions = by_name.get(self.options.topics.of(topic)).cloned().unwrap_or_default();
+            positions.resize(self.partitions[topic], 0);
+            positions
+        })
     }
 }
 
@@ -222,8 +211,7 @@ impl Positioned {
     /// call has to name.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
-        let positions = self.state.positions();
-        Topic::ALL.into_iter().map(|topic| (self.topics.of(topic).to_owned(), positions.of(topic).to_vec())).collect()
+        self.topics.named(&self.state.positions())
     }
 }
 
@@ -280,7 +268,6 @@ impl Stream {
         let (clock, metrics, runtime) = shared;
         let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
         let done = Positions { transactions: connection.committed()?, ..Positions::default() };
-        let positions = connection.positions(from);
         let state = Arc::new(State::new(Arc::clone(&stop), Arc::clone(&connection.publisher), done));
         let kafka = connection.options.clone();
         let dead_letters =
@@ -297,18 +284,13 @@ impl Stream {
             max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
         });
         let (sender, input) = sync_channel(CHUNKS);
+        let lanes = Lanes::new(connection.positions(from));
         let mut readers = Vec::new();
         for topic in Topic::ALL {
             let shared = (Arc::clone(&stop), began);
-            let from = positions.of(topic);
-            readers.push(TopicReader::start(&kafka, topic, from, Arc::clone(&reading), sender.clone(), shared)?);
+            readers.push(reader::start(&kafka, topic, &lanes, Arc::clone(&reading), sender.clone(), shared)?);
         }
-        let [transactions, labels, decisions] = readers.as_slice() else {
-            return Err(StreamError::Topics { faults: vec!["three topics are followed".to_owned()] });
-        };
-        let holds = [&transactions.held, &labels.held, &decisions.held].map(Arc::clone);
-        let lanes = Lanes::new(connection.partitions, positions, holds);
-        let merge = merge_of(&lanes, MergeOptions { settle: options.settle, patience: options.patience });
+        let merge = Merge::new(lanes.len(), MergeOptions { settle: options.settle, patience: options.patience });
         let rereading = {
             let (stop, kafka) = (Arc::clone(&stop), kafka);
             Box::new(move || Rereading {
@@ -339,7 +321,7 @@ impl Stream {
             owners,
             stop,
             stop_groups: Arc::new(AtomicBool::new(false)),
-            readers: readers.into_iter().map(|reader| reader.thread).collect(),
+            readers,
             merging,
             member: None,
             deliveries: Vec::new(),
@@ -357,7 +339,7 @@ impl Stream {
     pub fn join(&mut self) -> Result<(), StreamError> {
         let Connection { options, partitions, .. } = &self.connection;
         let (owners, stop) = (Arc::clone(&self.owners), Arc::clone(&self.stop_groups));
-        self.member = Some(member::join(options, *partitions, owners, Arc::clone(&self.metrics), stop)?);
+        self.member = Some(member::join(options, partitions.decisions, owners, Arc::clone(&self.metrics), stop)?);
         Ok(())
     }
 
