@@ -11,6 +11,7 @@
 //! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
 mod by_topic;
+mod connection;
 mod dead_letters;
 mod delivery;
 mod item;
@@ -40,41 +41,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
-pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
+pub use connection::{Connection, Watermarks};
 pub use delivery::DeliveryOptions;
 pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, TopicNames};
 pub use log::KafkaLog;
 pub use topics::TopicRules;
 
-use self::by_topic::ByTopic;
 use self::dead_letters::DeadLetters;
 use self::item::{Reading, Topic};
 use self::lanes::{Lanes, Positions};
 use self::merging::Merging;
 use self::owners::{Owners, Settling};
 use self::protocol::merge::{Merge, MergeOptions};
-use self::publisher::Publisher;
 use self::reread::Rereading;
 use self::state::State;
 use self::thread::Thread;
-use crate::base::clock::{Clock, Millis};
+use crate::base::clock::Clock;
 use crate::base::money::Rates;
 use crate::engine::delivery::Destination;
-use crate::engine::ports::{Lookup, Scorer};
+use crate::engine::ports::Scorer;
 use crate::engine::{Engine, TimeSource};
 use crate::ops::metrics::{self, Metrics};
 use crate::transaction::{Connector, Limits};
 
 /// Chunks between readers and merge.
 const CHUNKS: usize = 64;
-/// How long Kafka may take to say where its topics begin and end.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause before it is asked again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// How the topics are followed.
 #[derive(Debug, Clone)]
@@ -103,102 +96,6 @@ pub struct StreamOptions {
     pub max_ahead: Duration,
 }
 
-/// Where a topic's partitions begin and end now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watermarks {
-    /// First offsets.
-    pub begin: BTreeMap<String, Vec<i64>>,
-    /// Next offsets.
-    pub end: BTreeMap<String, Vec<i64>>,
-}
-
-/// The connection to Kafka before anything is read: the producer, and the log that the engine appends to.
-#[derive(Debug)]
-pub struct Connection {
-    options: KafkaOptions,
-    partitions: ByTopic<usize>,
-    publisher: Arc<Publisher>,
-}
-
-impl Connection {
-    /// Checks the topics and opens the producer.
-    ///
-    /// # Errors
-    /// See [`StreamError`].
-    pub async fn open(options: KafkaOptions, rules: &TopicRules) -> Result<Self, StreamError> {
-        let partitions = topics::check(&options, rules).await?;
-        let publisher = Arc::new(Publisher::open(&options)?);
-        Ok(Self { options, partitions, publisher })
-    }
-
-    /// The engine's log.
-    #[must_use]
-    pub fn log(&self, store: Arc<dyn Lookup>, runtime: Handle) -> KafkaLog {
-        KafkaLog::new(Arc::clone(&self.publisher), self.options.topics.clone(), store, runtime)
-    }
-
-    /// Where the followed topics begin and end. Blocking.
-    ///
-    /// # Errors
-    /// When Kafka does not say.
-    pub fn watermarks(&self) -> Result<Watermarks, StreamError> {
-        let consumer = self.options.asking(None)?;
-        let names = &self.options.topics;
-        let (mut begin, mut end) = (Positions::default(), Positions::default());
-        for topic in Topic::ALL {
-            let name = names.of(topic);
-            for partition in (0_i32..).take(self.partitions[topic]) {
-                let marks = patiently(|| consumer.fetch_watermarks(name, partition, PATIENCE));
-                let (low, high) =
-                    marks.map_err(StreamError::kafka(format!("Kafka does not say where {name} begins and ends")))?;
-                begin[topic].push(low);
-                end[topic].push(high);
-            }
-        }
-        Ok(Watermarks { begin: names.named(&begin), end: names.named(&end) })
-    }
-
-    /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
-    fn committed(&self) -> Result<Vec<i64>, StreamError> {
-        let Self { options, partitions, .. } = self;
-        let consumer = options.asking(Some(&options.group))?;
-        let topic = &options.topics.transactions;
-        let found = patiently(|| offsets::committed(&consumer, topic, partitions.transactions, PATIENCE));
-        let found = found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?;
-        Ok(found.into_iter().map(Option::unwrap_or_default).collect())
-    }
-
-    /// The first offsets whose messages Kafka took at `moment` or later; the end where there are none. Blocking.
-    ///
-    /// # Errors
-    /// When Kafka does not say.
-    pub fn offsets_at(&self, moment: Millis) -> Result<BTreeMap<String, Vec<i64>>, StreamError> {
-        let consumer = self.options.asking(None)?;
-        let mut found = self.watermarks()?.end;
-        let wanted = found.iter().flat_map(|(name, ends)| {
-            (0_i32..).zip(ends).map(move |(partition, _)| (name.as_str(), partition, moment.0.max(0)))
-        });
-        let answered = offsets::list(wanted).and_then(|wanted| consumer.offsets_for_times(wanted, PATIENCE));
-        let answered = answered.map_err(StreamError::kafka("Kafka does not say what it held then"))?;
-        for (topic, partition, offset) in offsets::places(&answered) {
-            let ends = found.get_mut(&topic).zip(usize::try_from(partition).ok());
-            if let (Some(end), Some(offset)) = (ends.and_then(|(ends, place)| ends.get_mut(place)), offset) {
-                *end = offset;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Positions under their names as those of every partition; 0 where none is named.
-    fn positions(&self, by_name: &BTreeMap<String, Vec<i64>>) -> Positions {
-        ByTopic::of(|topic| {
-            let mut positions = by_name.get(self.options.topics.of(topic)).cloned().unwrap_or_default();
-            positions.resize(self.partitions[topic], 0);
-            positions
-        })
-    }
-}
-
 /// Knows where the reader is, also when that has ended.
 #[derive(Debug, Clone)]
 pub struct Positioned {
@@ -212,20 +109,6 @@ impl Positioned {
     #[must_use]
     pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
         self.topics.named(&self.state.positions())
-    }
-}
-
-/// Asks again for a while: a broker that has just started does not know at once what it leads.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let begun = Instant::now();
-    loop {
-        match ask() {
-            Err(error) if begun.elapsed() < PATIENCE => {
-                tracing::debug!(%error, "Kafka does not know yet; asked again");
-                std::thread::sleep(PAUSE);
-            }
-            answered => return answered,
-        }
     }
 }
 
