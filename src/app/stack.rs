@@ -18,7 +18,7 @@ use super::snapshots;
 use super::transaction_limits;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
-use crate::config::{Config, SaslWord, Squeeze};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
@@ -28,8 +28,7 @@ use crate::ops::metrics::{self, Metrics};
 use crate::store::Snapshots;
 use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
 use crate::stream::{
-    Compression, Connection, DeliveryOptions, KafkaOptions, Mechanism, Positioned, Sasl, Stream, StreamOptions, Tls,
-    TopicNames, TopicRules,
+    Connection, DeliveryOptions, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls, TopicNames, TopicRules,
 };
 use crate::transaction::Connector;
 
@@ -168,13 +167,7 @@ impl Following {
 /// How Kafka is reached, by the configuration.
 pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
     let kafka = &config.kafka;
-    let mechanism = match kafka.sasl {
-        SaslWord::Off => None,
-        SaslWord::Plain => Some(Mechanism::Plain),
-        SaslWord::ScramSha256 => Some(Mechanism::ScramSha256),
-        SaslWord::ScramSha512 => Some(Mechanism::ScramSha512),
-    };
-    let sasl = match (mechanism, kafka.password.0.clone()) {
+    let sasl = match (kafka.sasl, kafka.password.0.clone()) {
         (Some(mechanism), Some(password)) => Some(Sasl { mechanism, user: kafka.user.clone(), password }),
         _ => None,
     };
@@ -194,11 +187,7 @@ pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         group: kafka.group.clone(),
         member: (!kafka.member.is_empty()).then(|| kafka.member.clone()),
         session_timeout: kafka.session_timeout,
-        compression: match kafka.compression {
-            Squeeze::None => Compression::None,
-            Squeeze::Lz4 => Compression::Lz4,
-            Squeeze::Zstd => Compression::Zstd,
-        },
+        compression: kafka.compression,
         linger: kafka.linger,
         fetch_wait: kafka.fetch_wait,
         spool_bytes: kafka.spool.0,

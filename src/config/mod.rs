@@ -16,12 +16,13 @@ use reader::Reader;
 pub use reader::Fault;
 pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
 pub use setting::{Bytes, Password};
-pub use stack::{Kafka, Postgres, SaslWord, Squeeze, Stream, Switch, WhenAway};
+pub use stack::{Kafka, Postgres, Stream, Switch, WhenAway};
 
 use crate::base::money::Currency;
 use crate::decision::{OnFallback, Policy};
 use crate::features::Catalogue;
 use crate::ops::telemetry::{self, LogFormat};
+use crate::stream::Mechanism;
 use crate::transaction::Connector;
 
 /// Everything that can be set.
@@ -185,10 +186,10 @@ impl Config {
         if topics.windows(2).any(|pair| pair.first() == pair.last()) {
             reader.fault("kafka.rejected", "the four topics must have four names".to_owned());
         }
-        if kafka.sasl != SaslWord::Off && (kafka.user.is_empty() || kafka.password.0.is_none()) {
+        if kafka.sasl.is_some() && (kafka.user.is_empty() || kafka.password.0.is_none()) {
             reader.fault("kafka.sasl", "needs kafka.user and kafka.password".to_owned());
         }
-        if kafka.sasl == SaslWord::Plain && !kafka.tls.is_on() {
+        if kafka.sasl == Some(Mechanism::Plain) && !kafka.tls.is_on() {
             reader.fault("kafka.sasl", "sends the password in the clear: set kafka.tls".to_owned());
         }
         if !postgres.revision_column.is_empty() && !postgres.time_column.is_empty() {

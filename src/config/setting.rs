@@ -7,12 +7,13 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::Workers;
-use super::stack::{SaslWord, Squeeze, Switch, WhenAway};
+use super::stack::{Switch, WhenAway};
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
 use crate::decision::{By, OnFallback};
 use crate::engine::{Durability, TimeSource};
 use crate::ops::telemetry::LogFormat;
+use crate::stream::{Compression, Mechanism};
 
 /// A value of a key.
 pub(super) trait Setting: Sized {
@@ -199,6 +200,18 @@ impl Setting for Option<PathBuf> {
     }
 }
 
+impl Setting for Option<Mechanism> {
+    const RULE: &'static str = "\"off\", \"plain\", \"scram_sha_256\" or \"scram_sha_512\"";
+
+    fn read(value: &Raw) -> Option<Self> {
+        if value.text() == Some("off") { Some(None) } else { Mechanism::read(value).map(Some) }
+    }
+
+    fn print(&self) -> String {
+        self.as_ref().map_or_else(|| "\"off\"".to_owned(), Setting::print)
+    }
+}
+
 impl Setting for Option<Secret> {
     const RULE: &'static str = "32 hexadecimal digits (16 bytes), or \"\" to use hash_key_file";
 
@@ -289,9 +302,8 @@ words!(TimeSource, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" 
 words!(By, "\"feature\" or \"group\"", { Feature = "feature", Group = "group" });
 words!(Switch, "\"on\" or \"off\"", { On = "on", Off = "off" });
 words!(WhenAway, "\"refuse\" or \"answer\"", { Refuse = "refuse", Answer = "answer" });
-words!(Squeeze, "\"none\", \"lz4\" or \"zstd\"", { None = "none", Lz4 = "lz4", Zstd = "zstd" });
-words!(SaslWord, "\"off\", \"plain\", \"scram_sha_256\" or \"scram_sha_512\"", {
-    Off = "off",
+words!(Compression, "\"none\", \"lz4\" or \"zstd\"", { None = "none", Lz4 = "lz4", Zstd = "zstd" });
+words!(Mechanism, "\"plain\", \"scram_sha_256\" or \"scram_sha_512\"", {
     Plain = "plain",
     ScramSha256 = "scram_sha_256",
     ScramSha512 = "scram_sha_512"
@@ -309,6 +321,15 @@ mod tests {
 
     fn text(text: &str) -> Raw {
         Raw::Text(text.to_owned())
+    }
+
+    #[test]
+    fn mechanisms_are_read_and_printed_back() {
+        for (written, mechanism) in [("off", None), ("scram_sha_512", Some(Mechanism::ScramSha512))] {
+            let read = Option::<Mechanism>::read(&text(written)).unwrap();
+            assert_eq!((read, read.print()), (mechanism, format!("\"{written}\"")));
+        }
+        assert!(Option::<Mechanism>::read(&text("none")).is_none());
     }
 
     #[test]

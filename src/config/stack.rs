@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::setting::{Bytes, Password};
+use crate::stream::{Compression, Mechanism};
 
 /// `[kafka]`
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ pub struct Kafka {
     /// How long a member may be silent.
     pub session_timeout: Duration,
     /// Compression of records.
-    pub compression: Squeeze,
+    pub compression: Compression,
     /// How long a record waits for others.
     pub linger: Duration,
     /// How long a broker holds back an empty answer.
@@ -55,8 +56,8 @@ pub struct Kafka {
     pub certificate_file: Option<PathBuf>,
     /// Its key.
     pub key_file: Option<PathBuf>,
-    /// SASL.
-    pub sasl: SaslWord,
+    /// How the user is proven; `None` for not at all.
+    pub sasl: Option<Mechanism>,
     /// The user.
     pub user: String,
     /// The password.
@@ -151,30 +152,6 @@ pub enum WhenAway {
     Answer,
 }
 
-/// Compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Squeeze {
-    /// None.
-    None,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
-/// How the user is proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SaslWord {
-    /// Not at all.
-    Off,
-    /// PLAIN.
-    Plain,
-    /// SCRAM-SHA-256.
-    ScramSha256,
-    /// SCRAM-SHA-512.
-    ScramSha512,
-}
-
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const S: fn(u64) -> Duration = Duration::from_secs;
 const HOUR: u64 = 3_600;
@@ -207,7 +184,7 @@ impl Kafka {
             group: name(reader, "kafka.group", "assay"),
             member: text(reader, "kafka.member", ""),
             session_timeout: reader.take_in("kafka.session_timeout", S(10), S(1)..=S(600)),
-            compression: reader.take("kafka.compression", Squeeze::Lz4),
+            compression: reader.take("kafka.compression", Compression::Lz4),
             linger: reader.take_in("kafka.linger", Duration::ZERO, Duration::ZERO..=S(1)),
             fetch_wait: reader.take_in("kafka.fetch_wait", MS(5), MS(1)..=S(1)),
             spool: reader.take_in("kafka.spool", Bytes(64 << 20), Bytes(1 << 20)..=Bytes(2 << 30)),
@@ -218,7 +195,7 @@ impl Kafka {
             ca_file: reader.take("kafka.ca_file", None),
             certificate_file: reader.take("kafka.certificate_file", None),
             key_file: reader.take("kafka.key_file", None),
-            sasl: reader.take("kafka.sasl", SaslWord::Off),
+            sasl: reader.take("kafka.sasl", None),
             user: text(reader, "kafka.user", ""),
             password: reader.take("kafka.password", Password::default()),
         }

@@ -15,7 +15,7 @@ use crate::engine::follow::Original;
 use crate::transaction::Rejection;
 
 /// The headers that a dead letter adds to those of its message.
-pub const HEADERS: [&str; 6] =
+pub(super) const HEADERS: [&str; 6] =
     ["assay-code", "assay-message", "assay-topic", "assay-partition", "assay-offset", "assay-time"];
 
 /// Where a refused message stood.

@@ -12,21 +12,20 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
-use super::kafka::{KafkaOptions, StreamError, leave, tell};
+use super::kafka::{KafkaOptions, StreamError, leave, tell, tell_error};
+use super::offsets;
 use super::record::Decoder;
+use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::engine::delivery::{Delivered, Destination, Kept};
 use crate::ops::metrics::{self, Metrics};
@@ -75,7 +74,7 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
+        tell_error(&error, reason);
     }
 }
 
@@ -89,54 +88,27 @@ impl ConsumerContext for Group {
     }
 }
 
-/// The thread that delivers to one destination.
-#[derive(Debug)]
-pub struct DeliveryThread(Option<JoinHandle<()>>);
-
-impl DeliveryThread {
-    /// Starts to deliver; `stop` ends it after the batch at hand.
-    pub(super) fn start<D: Destination>(
-        kafka: &KafkaOptions,
-        options: DeliveryOptions,
-        destination: Arc<D>,
-        shared: (Arc<Metrics>, metrics::Destination, Handle, Arc<AtomicBool>),
-    ) -> Result<Self, StreamError> {
-        let (place, changes) = (Arc::default(), Arc::default());
-        let topic = kafka.topics.decisions.clone();
-        let group = Group { topic: topic.clone(), place: Arc::clone(&place), changes: Arc::clone(&changes) };
-        let name = destination.name();
-        let consumer: BaseConsumer<Group> = kafka
-            .member(&format!("-{name}"))
-            .create_with_context(group)
-            .map_err(StreamError::kafka(format!("the member of the group of {name} cannot be made")))?;
-        consumer.subscribe(&[&topic]).map_err(StreamError::kafka(format!("the group of {name} cannot be joined")))?;
-        let (counted, label, runtime, stop) = shared;
-        let decoder = Decoder::default();
-        let work = Work {
-            consumer,
-            topic,
-            options,
-            destination,
-            place,
-            changes,
-            decoder,
-            metrics: counted,
-            label,
-            runtime,
-            stop,
-        };
-        let thread = std::thread::Builder::new().name(format!("to-{name}")).spawn(move || work.run())?;
-        Ok(Self(Some(thread)))
-    }
-
-    /// Waits for the end of the thread, which was told to stop.
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a delivery panicked");
-        }
-    }
+/// Starts to deliver to one destination; `stop` ends it after the batch at hand.
+pub(super) fn start<D: Destination>(
+    kafka: &KafkaOptions,
+    options: DeliveryOptions,
+    destination: Arc<D>,
+    shared: (Arc<Metrics>, metrics::Destination, Handle, Arc<AtomicBool>),
+) -> Result<Thread, StreamError> {
+    let (place, changes) = (Arc::default(), Arc::default());
+    let topic = kafka.topics.decisions.clone();
+    let group = Group { topic: topic.clone(), place: Arc::clone(&place), changes: Arc::clone(&changes) };
+    let name = destination.name();
+    let consumer: BaseConsumer<Group> = kafka
+        .member(&format!("-{name}"))
+        .create_with_context(group)
+        .map_err(StreamError::kafka(format!("the member of the group of {name} cannot be made")))?;
+    consumer.subscribe(&[&topic]).map_err(StreamError::kafka(format!("the group of {name} cannot be joined")))?;
+    let thread = format!("to-{name}");
+    let (metrics, label, runtime, stop) = shared;
+    let decoder = Decoder::default();
+    let work = Work { consumer, topic, options, destination, place, changes, decoder, metrics, label, runtime, stop };
+    Thread::start(thread, "a delivery", move || work.run())
 }
 
 struct Work<D> {
@@ -305,12 +277,8 @@ fn commit(consumer: &BaseConsumer<Group>, topic: &str, place: &Mutex<Place>, mod
     if due.is_empty() {
         return;
     }
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in &due {
-        // An offset above 0 is always taken.
-        let _taken = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
-    }
-    match consumer.commit(&list, mode) {
+    let list = offsets::list(due.iter().map(|(partition, offset)| (topic, *partition, *offset)));
+    match list.and_then(|list| consumer.commit(&list, mode)) {
         Ok(()) => lock(place).committed.extend(due),
         Err(error) => {
             tracing::debug!(%error, "offsets of a destination could not be committed; the next commit carries them")

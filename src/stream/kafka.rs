@@ -3,6 +3,7 @@
 //! In: [`KafkaOptions`]. Out: client configurations for one purpose each. What librdkafka has to say goes to the log
 //! of this program. No secret is printed: options say whether there is one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
+use super::by_topic::ByTopic;
 use super::item::Topic;
 use crate::base::secret::Secret;
 
@@ -66,6 +68,11 @@ impl TopicNames {
             Topic::Labels => &self.labels,
             Topic::Decisions => &self.decisions,
         }
+    }
+
+    /// Values under the names of their topics.
+    pub(super) fn named<T: Clone>(&self, values: &ByTopic<T>) -> BTreeMap<String, T> {
+        BTreeMap::from(Topic::ALL.map(|topic| (self.of(topic).to_owned(), values[topic].clone())))
     }
 }
 
@@ -200,34 +207,46 @@ impl KafkaOptions {
         config
     }
 
-    /// A consumer that is told what to read and never commits.
-    pub(super) fn reader(&self, instance: u64) -> ClientConfig {
+    /// A client that reads nothing: it asks what topics hold, and what `group` has committed.
+    pub(super) fn asking(&self, group: Option<&str>) -> Result<BaseConsumer<Telling>, StreamError> {
         let mut config = self.client();
-        // A group's name is asked for; nobody joins it.
-        config.set("group.id", format!("{}-reader-{instance:016x}", self.group));
+        if let Some(group) = group {
+            config.set("group.id", group);
+        }
+        config.create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))
+    }
+
+    /// What every consumer of messages has: nothing is committed unasked.
+    fn consumer(&self, group: String) -> ClientConfig {
+        let mut config = self.client();
+        config.set("group.id", group);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
-        config.set("fetch.wait.max.ms", self.fetch_wait.as_millis().max(1).to_string());
-        config.set("fetch.error.backoff.ms", "100").set("queued.max.messages.kbytes", "16384");
-        config.set("fetch.message.max.bytes", "1048576").set("check.crcs", "true");
+        config.set("auto.offset.reset", "earliest").set("fetch.error.backoff.ms", "100");
+        config.set("queued.max.messages.kbytes", "16384");
         config
+    }
+
+    /// A consumer that is told what to read and never commits.
+    pub(super) fn reader(&self, instance: u64) -> Result<BaseConsumer<Telling>, KafkaError> {
+        // A group's name is asked for; nobody joins it.
+        let mut config = self.consumer(format!("{}-reader-{instance:016x}", self.group));
+        config.set("enable.partition.eof", "true");
+        config.set("fetch.wait.max.ms", self.fetch_wait.as_millis().max(1).to_string());
+        config.set("fetch.message.max.bytes", "1048576").set("check.crcs", "true");
+        config.create_with_context(Telling)
     }
 
     /// A member of the group `suffix` behind the owners' group.
     pub(super) fn member(&self, suffix: &str) -> ClientConfig {
-        let mut config = self.client();
-        config.set("group.id", format!("{}{suffix}", self.group));
+        let mut config = self.consumer(format!("{}{suffix}", self.group));
         if let Some(member) = &self.member {
             config.set("group.instance.id", format!("{member}{suffix}"));
         }
-        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("auto.offset.reset", "earliest").set("partition.assignment.strategy", "range");
+        config.set("partition.assignment.strategy", "range");
         let heartbeat = (self.session_timeout / 6).min(Duration::from_secs(1)).max(Duration::from_millis(100));
         config.set("session.timeout.ms", self.session_timeout.as_millis().to_string());
         config.set("heartbeat.interval.ms", heartbeat.as_millis().to_string());
-        config.set("max.poll.interval.ms", "300000");
-        config.set("fetch.wait.max.ms", "100").set("fetch.error.backoff.ms", "100");
-        config.set("queued.max.messages.kbytes", "16384");
+        config.set("max.poll.interval.ms", "300000").set("fetch.wait.max.ms", "100");
         config
     }
 
@@ -252,6 +271,14 @@ pub(super) fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
         }
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, "kafka: {message}"),
         _ => tracing::debug!(facility, "kafka: {message}"),
+    }
+}
+
+/// Passes an error on that librdkafka tells of by itself.
+pub(super) fn tell_error(error: &KafkaError, reason: &str) {
+    // That a partition is at its end is asked for, and told by the poll.
+    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+        tracing::warn!(%error, reason, "kafka");
     }
 }
 
@@ -287,10 +314,7 @@ impl ClientContext for Telling {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // That a partition is at its end is asked for, and told by the poll.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "kafka");
-        }
+        tell_error(&error, reason);
     }
 }
 

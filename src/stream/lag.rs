@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::Offset;
 
 use super::item::Topic;
 use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::offsets::committed;
 use super::state::State;
+use super::thread::Thread;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::ops::metrics::{self, Metrics};
 
@@ -20,51 +19,31 @@ const EVERY: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The thread that asks.
-pub(super) struct Lag(Option<JoinHandle<()>>);
-
-impl Lag {
-    pub(super) fn start(
-        options: &KafkaOptions,
-        destinations: Vec<(metrics::Destination, String)>,
-        state: Arc<State>,
-        metrics: Arc<Metrics>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, StreamError> {
-        let made = |config: rdkafka::ClientConfig| -> Result<BaseConsumer<Telling>, StreamError> {
-            config.create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))
-        };
-        let ends = made(options.client())?;
-        let groups = destinations
-            .into_iter()
-            .map(|(label, suffix)| {
-                let mut config = options.client();
-                config.set("group.id", format!("{}-{suffix}", options.group));
-                Ok((label, made(config)?))
-            })
-            .collect::<Result<Vec<_>, StreamError>>()?;
-        let options = options.clone();
-        let thread = std::thread::Builder::new().name("lag".to_owned()).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                if let Err(error) = measure(&options, (&ends, &groups), &state, &metrics) {
-                    tracing::debug!(%error, "the lag could not be measured");
-                }
-                let next = Instant::now() + EVERY;
-                while Instant::now() < next && !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(STEP);
-                }
+/// Starts to ask, until `stop`; the groups of the destinations by their names.
+pub(super) fn start(
+    options: &KafkaOptions,
+    destinations: Vec<(metrics::Destination, String)>,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    stop: Arc<AtomicBool>,
+) -> Result<Thread, StreamError> {
+    let ends = options.asking(None)?;
+    let groups = destinations
+        .into_iter()
+        .map(|(label, suffix)| Ok((label, options.asking(Some(&format!("{}-{suffix}", options.group)))?)))
+        .collect::<Result<Vec<_>, StreamError>>()?;
+    let options = options.clone();
+    Thread::start("lag", "the thread that measures the lag", move || {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = measure(&options, (&ends, &groups), &state, &metrics) {
+                tracing::debug!(%error, "the lag could not be measured");
             }
-        })?;
-        Ok(Self(Some(thread)))
-    }
-
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that measures the lag panicked");
+            let next = Instant::now() + EVERY;
+            while Instant::now() < next && !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(STEP);
+            }
         }
-    }
+    })
 }
 
 fn measure(
@@ -77,9 +56,8 @@ fn measure(
     let newest = state.merged_at();
     let age = SystemClock.now().0.saturating_sub(newest.0).max(0);
     for topic in Topic::ALL {
-        for (partition, position) in positions.of(topic).iter().enumerate() {
-            let number = i32::try_from(partition).unwrap_or(i32::MAX);
-            let (low, end) = ends.fetch_watermarks(options.topics.of(topic), number, PATIENCE)?;
+        for (partition, position) in positions[topic].iter().enumerate() {
+            let (low, end) = watermarks(ends, options.topics.of(topic), partition)?;
             let lag = end.saturating_sub((*position).max(low)).max(0);
             #[expect(clippy::cast_precision_loss, reason = "a gauge of what is far below 2^53")]
             let (lag, seconds) = (lag as f64, if lag == 0 { 0.0 } else { age as f64 / 1_000.0 });
@@ -89,21 +67,17 @@ fn measure(
     }
     let decisions = &options.topics.decisions;
     for (label, group) in groups {
-        let mut list = TopicPartitionList::new();
-        for partition in (0_i32..).take(positions.decisions.len()) {
-            list.add_partition(decisions, partition);
-        }
-        for element in group.committed_offsets(list, PATIENCE)?.elements() {
-            let partition = element.partition();
-            let (low, end) = ends.fetch_watermarks(decisions, partition, PATIENCE)?;
-            let committed = if let Offset::Offset(offset) = element.offset() { offset } else { low };
+        let committed = committed(group, decisions, positions.decisions.len(), PATIENCE)?;
+        for (partition, committed) in committed.into_iter().enumerate() {
+            let (low, end) = watermarks(ends, decisions, partition)?;
+            let lag = end.saturating_sub(committed.unwrap_or(low)).max(0);
             #[expect(clippy::cast_precision_loss, reason = "a gauge of what is far below 2^53")]
-            metrics.delivery_lag.set(
-                *label,
-                usize::try_from(partition).unwrap_or(0),
-                end.saturating_sub(committed).max(0) as f64,
-            );
+            metrics.delivery_lag.set(*label, partition, lag as f64);
         }
     }
     Ok(())
+}
+
+fn watermarks(ends: &BaseConsumer<Telling>, topic: &str, partition: usize) -> Result<(i64, i64), KafkaError> {
+    ends.fetch_watermarks(topic, i32::try_from(partition).unwrap_or(i32::MAX), PATIENCE)
 }

@@ -1,33 +1,29 @@
 //! Lanes: every partition of the topics under one number, and how far each is merged.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::by_topic::ByTopic;
 use super::item::Topic;
-use super::reader::Held;
-use super::topics::Partitions;
 
 /// Next offsets by partition: everything below is merged and applied.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Positions {
-    pub(super) transactions: Vec<i64>,
-    pub(super) labels: Vec<i64>,
-    pub(super) decisions: Vec<i64>,
-}
+pub(super) type Positions = ByTopic<Vec<i64>>;
 
-impl Positions {
-    pub(super) fn of(&self, topic: Topic) -> &[i64] {
-        match topic {
-            Topic::Transactions => &self.transactions,
-            Topic::Labels => &self.labels,
-            Topic::Decisions => &self.decisions,
-        }
+/// Which lanes are to be held: set by the merge, looked at by the readers.
+#[derive(Debug)]
+pub(super) struct Held(Vec<AtomicBool>);
+
+impl Held {
+    pub(super) fn get(&self, lane: usize) -> bool {
+        self.0.get(lane).is_some_and(|held| held.load(Ordering::Relaxed))
     }
 
-    pub(super) fn of_mut(&mut self, topic: Topic) -> &mut Vec<i64> {
-        match topic {
-            Topic::Transactions => &mut self.transactions,
-            Topic::Labels => &mut self.labels,
-            Topic::Decisions => &mut self.decisions,
+    fn set(&self, lane: usize, hold: bool) {
+        // The readers look often: what stays as it is is not written.
+        if self.get(lane) != hold
+            && let Some(held) = self.0.get(lane)
+        {
+            held.store(hold, Ordering::Relaxed);
         }
     }
 }
@@ -35,69 +31,50 @@ impl Positions {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    partitions: Partitions,
+    /// The lane of each topic's first partition.
+    first: ByTopic<usize>,
     applied: Positions,
     /// Merged in the batch at hand, applied when that is followed.
     merged: Vec<(Topic, i32, i64)>,
     /// Whether an end was seen, by lane.
     ended: Vec<bool>,
-    held: Vec<bool>,
-    holds: [Arc<Held>; 3],
+    held: Arc<Held>,
 }
 
 impl Lanes {
-    /// Lanes that begin at `positions`; `holds` of transactions, labels, decisions.
-    pub(super) fn new(partitions: Partitions, positions: Positions, holds: [Arc<Held>; 3]) -> Self {
-        let lanes = partitions.transactions + partitions.labels + partitions.decisions;
-        let (ended, held) = (vec![false; lanes], vec![false; lanes]);
-        Self { partitions, applied: positions, merged: Vec::new(), ended, held, holds }
+    /// Lanes that begin at `positions`.
+    pub(super) fn new(positions: Positions) -> Self {
+        let mut lanes = 0;
+        let first = ByTopic::of(|topic| {
+            let first = lanes;
+            lanes += positions[topic].len();
+            first
+        });
+        let held = Arc::new(Held((0..lanes).map(|_| AtomicBool::new(false)).collect()));
+        Self { first, applied: positions, merged: Vec::new(), ended: vec![false; lanes], held }
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.partitions.transactions + self.partitions.labels + self.partitions.decisions
+        self.ended.len()
     }
 
     pub(super) fn lane(&self, topic: Topic, partition: i32) -> usize {
-        let partition = usize::try_from(partition).unwrap_or(0);
-        match topic {
-            Topic::Transactions => partition,
-            Topic::Labels => self.partitions.transactions + partition,
-            Topic::Decisions => self.partitions.transactions + self.partitions.labels + partition,
-        }
+        self.first[topic] + usize::try_from(partition).unwrap_or(0)
     }
 
-    fn place(&self, lane: usize) -> (Topic, usize) {
-        let Partitions { transactions, labels, .. } = self.partitions;
-        if lane < transactions {
-            (Topic::Transactions, lane)
-        } else if lane < transactions + labels {
-            (Topic::Labels, lane - transactions)
-        } else {
-            (Topic::Decisions, lane - transactions - labels)
-        }
+    pub(super) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held)
     }
 
     /// Holds a lane, or lets it go on.
-    pub(super) fn hold(&mut self, lane: usize, hold: bool) {
-        let (topic, partition) = self.place(lane);
-        if let Some(held) = self.held.get_mut(lane)
-            && *held != hold
-        {
-            *held = hold;
-            let [transactions, labels, decisions] = &self.holds;
-            let holds = match topic {
-                Topic::Transactions => transactions,
-                Topic::Labels => labels,
-                Topic::Decisions => decisions,
-            };
-            holds.set(partition, hold);
-        }
+    pub(super) fn hold(&self, lane: usize, hold: bool) {
+        self.held.set(lane, hold);
     }
 
-    /// Lets a held lane go on when no more than `least` items wait in it.
-    pub(super) fn release(&mut self, lane: usize, queued: usize, least: usize) {
-        if queued <= least && self.held.get(lane).copied().unwrap_or(false) {
-            self.hold(lane, false);
+    /// Lets a lane go on when no more than `least` items wait in it.
+    pub(super) fn release(&self, lane: usize, queued: usize, least: usize) {
+        if queued <= least {
+            self.held.set(lane, false);
         }
     }
 
@@ -120,7 +97,7 @@ impl Lanes {
     /// What was merged is applied.
     pub(super) fn apply(&mut self) {
         for (topic, partition, offset) in self.merged.drain(..) {
-            let positions = self.applied.of_mut(topic);
+            let positions = &mut self.applied[topic];
             if let Some(position) = usize::try_from(partition).ok().and_then(|place| positions.get_mut(place)) {
                 *position = (*position).max(offset + 1);
             }

@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
-use rdkafka::topic_partition_list::Offset;
 
 use super::dead_letters::HEADERS;
 use super::item::original;
-use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::kafka::{KafkaOptions, StreamError};
+use super::offsets;
 use super::publisher::{Outgoing, Publisher};
 use crate::engine::follow::Original;
 
@@ -67,7 +66,7 @@ impl Letter {
 pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Result<(), StreamError> {
     let topic = &options.topics.rejected;
     let unread = || StreamError::kafka(format!("{topic} cannot be read"));
-    let consumer: BaseConsumer<Telling> = options.reader(0).create_with_context(Telling).map_err(unread())?;
+    let consumer = options.reader(0).map_err(unread())?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(unread())?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     for partition in (0_i32..).take(partitions) {
@@ -75,9 +74,8 @@ pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Res
         if begin >= end {
             continue;
         }
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(begin)).map_err(unread())?;
-        consumer.assign(&list).map_err(unread())?;
+        let list = offsets::list([(topic.as_str(), partition, begin)]);
+        list.and_then(|list| consumer.assign(&list)).map_err(unread())?;
         loop {
             match consumer.poll(POLL) {
                 None => {}

@@ -12,20 +12,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::item::Topic;
-use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell};
+use super::kafka::{KafkaOptions, StreamError, TopicNames, leave, tell, tell_error};
+use super::offsets;
 use super::owners::Owners;
-use super::topics::Partitions;
+use super::protocol::ownership::Ownership;
+use super::thread::Thread;
 use crate::ops::metrics::Metrics;
 
 /// How long a poll of the group waits.
@@ -49,7 +49,7 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
+        tell_error(&error, reason);
     }
 }
 
@@ -81,48 +81,34 @@ impl ConsumerContext for Group {
     }
 }
 
-/// The thread that polls the group.
-pub(super) struct Member(Option<JoinHandle<()>>);
-
-impl Member {
-    /// Joins the group.
-    pub(super) fn join(
-        options: &KafkaOptions,
-        partitions: Partitions,
-        owners: Arc<Owners>,
-        metrics: Arc<Metrics>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, StreamError> {
-        let (assigned, assignments) = channel();
-        let (topics, counted) = (options.topics.clone(), Arc::clone(&metrics));
-        let group = Group { owners: Arc::clone(&owners), topics: topics.clone(), metrics, assigned };
-        let consumer: BaseConsumer<Group> = options
-            .member("")
-            .create_with_context(group)
-            .map_err(StreamError::kafka("the group's member cannot be made"))?;
-        consumer
-            .subscribe(&[&topics.transactions, &topics.labels])
-            .map_err(StreamError::kafka(format!("the group {} cannot be joined", options.group)))?;
-        let work = Work { consumer, owners, topics, partitions, assignments, metrics: counted };
-        let thread = std::thread::Builder::new().name("group".to_owned()).spawn(move || work.run(&stop))?;
-        Ok(Self(Some(thread)))
-    }
-
-    /// Waits for the end of the thread, which was told to stop.
-    pub(super) fn leave(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the group's member panicked");
-        }
-    }
+/// Joins the group, until `stop`. There are so many partitions of `decisions`.
+pub(super) fn join(
+    options: &KafkaOptions,
+    decisions: usize,
+    owners: Arc<Owners>,
+    metrics: Arc<Metrics>,
+    stop: Arc<AtomicBool>,
+) -> Result<Thread, StreamError> {
+    let (assigned, assignments) = channel();
+    let (topics, counted) = (options.topics.clone(), Arc::clone(&metrics));
+    let group = Group { owners: Arc::clone(&owners), topics: topics.clone(), metrics, assigned };
+    let consumer: BaseConsumer<Group> = options
+        .member("")
+        .create_with_context(group)
+        .map_err(StreamError::kafka("the group's member cannot be made"))?;
+    consumer
+        .subscribe(&[&topics.transactions, &topics.labels])
+        .map_err(StreamError::kafka(format!("the group {} cannot be joined", options.group)))?;
+    let work = Work { consumer, owners, topics, decisions, assignments, metrics: counted };
+    Thread::start("group", "the group's member", move || work.run(&stop))
 }
 
 struct Work {
     consumer: BaseConsumer<Group>,
     owners: Arc<Owners>,
     topics: TopicNames,
-    partitions: Partitions,
+    /// Partitions of the decisions.
+    decisions: usize,
     assignments: Receiver<TopicPartitionList>,
     metrics: Arc<Metrics>,
 }
@@ -186,38 +172,35 @@ impl Work {
     fn ask(&self, list: &TopicPartitionList) -> Result<(Vec<(i32, i64)>, Vec<(i32, i64)>, Vec<i64>), KafkaError> {
         let committed = self.consumer.committed_offsets(list.clone(), PATIENCE)?;
         let (mut transactions, mut labels) = (Vec::new(), Vec::new());
-        for element in committed.elements() {
-            let offset = match element.offset() {
-                Offset::Offset(offset) => offset,
-                _ => self.consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?.0,
+        for (topic, partition, offset) in offsets::places(&committed) {
+            let offset = match offset {
+                Some(offset) => offset,
+                None => self.consumer.fetch_watermarks(&topic, partition, PATIENCE)?.0,
             };
-            let into = if element.topic() == self.topics.transactions { &mut transactions } else { &mut labels };
-            into.push((element.partition(), offset));
+            let into = if topic == self.topics.transactions { &mut transactions } else { &mut labels };
+            into.push((partition, offset));
         }
-        let decisions = self.topics.of(Topic::Decisions);
-        let ends = (0_i32..).take(self.partitions.decisions);
-        let ends = ends.map(|partition| Ok(self.consumer.fetch_watermarks(decisions, partition, PATIENCE)?.1));
+        let ends = (0_i32..).take(self.decisions);
+        let topic = &self.topics.decisions;
+        let ends = ends.map(|partition| Ok(self.consumer.fetch_watermarks(topic, partition, PATIENCE)?.1));
         Ok((transactions, labels, ends.collect::<Result<_, KafkaError>>()?))
     }
 }
 
 /// Commits what is done and not committed yet; whether there was anything.
 fn commit(consumer: &BaseConsumer<Group>, owners: &Owners, topics: &TopicNames, mode: CommitMode) -> bool {
-    let mut list = TopicPartitionList::new();
+    let mut due = Vec::new();
     {
         let mut owned = owners.owned();
         for topic in [Topic::Transactions, Topic::Labels] {
-            let Some(ownership) = owned.of(topic) else { continue };
-            for (partition, offset) in ownership.commits() {
-                // An offset above 0 is always taken.
-                let _taken = list.add_partition_offset(topics.of(topic), partition, Offset::Offset(offset));
-            }
+            let commits = owned.of(topic).map(Ownership::commits).unwrap_or_default();
+            due.extend(commits.into_iter().map(|(partition, offset)| (topics.of(topic), partition, offset)));
         }
     }
-    if list.count() == 0 {
+    if due.is_empty() {
         return false;
     }
-    match consumer.commit(&list, mode) {
+    match offsets::list(due).and_then(|list| consumer.commit(&list, mode)) {
         Ok(()) => true,
         Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::UnknownMemberId)) => {
             tracing::info!(

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::item::{Item, Poison, Topic, What};
 use super::lanes::Lanes;
 use super::owners::{Letter, Owners, Settling};
-use super::protocol::merge::{Merge, MergeOptions, Next};
+use super::protocol::merge::{Merge, Next};
 use super::protocol::ownership::{Reread, Verdict};
 use super::reader::Read;
 use super::reread::{Again, Rereading};
@@ -53,11 +53,6 @@ pub(super) struct Merging<S> {
     pub(super) behind: Duration,
     /// Transactions that may wait for their decision's acknowledgement.
     pub(super) most_open: usize,
-}
-
-/// The merge of these lanes.
-pub(super) fn merge_of(lanes: &Lanes, options: MergeOptions) -> Merge<Item> {
-    Merge::new(lanes.len(), options)
 }
 
 impl<S: Scorer> Merging<S> {

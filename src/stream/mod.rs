@@ -10,6 +10,8 @@
 //! `protocol` decides, without Kafka and without a clock; what stands beside it reads and writes. docs/PROTOCOL.md says what
 //! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
+mod by_topic;
+mod connection;
 mod dead_letters;
 mod delivery;
 mod item;
@@ -21,6 +23,7 @@ pub mod letters;
 mod log;
 mod member;
 mod merging;
+mod offsets;
 mod owners;
 pub mod protocol;
 mod publisher;
@@ -28,6 +31,7 @@ mod reader;
 pub mod record;
 mod reread;
 mod state;
+mod thread;
 mod topics;
 mod wire;
 
@@ -35,48 +39,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 
-pub use dead_letters::HEADERS as DEAD_LETTER_HEADERS;
-pub use delivery::{DeliveryOptions, DeliveryThread};
+pub use connection::{Connection, Watermarks};
+pub use delivery::DeliveryOptions;
 pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, TopicNames};
 pub use log::KafkaLog;
-pub use topics::{Partitions, TopicRules, check};
+pub use topics::TopicRules;
 
 use self::dead_letters::DeadLetters;
 use self::item::{Reading, Topic};
-use self::kafka::Telling;
-use self::lag::Lag;
 use self::lanes::{Lanes, Positions};
-use self::member::Member;
-use self::merging::{Merging, merge_of};
+use self::merging::Merging;
 use self::owners::{Owners, Settling};
-use self::protocol::merge::MergeOptions;
-use self::publisher::Publisher;
-use self::reader::TopicReader;
+use self::protocol::merge::{Merge, MergeOptions};
 use self::reread::Rereading;
 use self::state::State;
-use crate::base::clock::{Clock, Millis};
+use self::thread::Thread;
+use crate::base::clock::Clock;
 use crate::base::money::Rates;
 use crate::engine::delivery::Destination;
-use crate::engine::ports::{Lookup, Scorer};
+use crate::engine::ports::Scorer;
 use crate::engine::{Engine, TimeSource};
 use crate::ops::metrics::{self, Metrics};
 use crate::transaction::{Connector, Limits};
 
 /// Chunks between readers and merge.
 const CHUNKS: usize = 64;
-/// How long Kafka may take to say where its topics begin and end.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause before it is asked again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// How the topics are followed.
 #[derive(Debug, Clone)]
@@ -105,140 +96,6 @@ pub struct StreamOptions {
     pub max_ahead: Duration,
 }
 
-/// Where a topic's partitions begin and end now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watermarks {
-    /// First offsets.
-    pub begin: BTreeMap<String, Vec<i64>>,
-    /// Next offsets.
-    pub end: BTreeMap<String, Vec<i64>>,
-}
-
-/// The connection to Kafka before anything is read: the producer, and the log that the engine appends to.
-#[derive(Debug)]
-pub struct Connection {
-    options: KafkaOptions,
-    partitions: Partitions,
-    publisher: Arc<Publisher>,
-}
-
-impl Connection {
-    /// Checks the topics and opens the producer.
-    ///
-    /// # Errors
-    /// See [`StreamError`].
-    pub async fn open(options: KafkaOptions, rules: &TopicRules) -> Result<Self, StreamError> {
-        let partitions = check(&options, rules).await?;
-        let publisher = Arc::new(Publisher::open(&options)?);
-        Ok(Self { options, partitions, publisher })
-    }
-
-    /// The engine's log.
-    #[must_use]
-    pub fn log(&self, store: Arc<dyn Lookup>, runtime: Handle) -> KafkaLog {
-        KafkaLog::new(Arc::clone(&self.publisher), self.options.topics.clone(), store, runtime)
-    }
-
-    /// Where the followed topics begin and end. Blocking.
-    ///
-    /// # Errors
-    /// When Kafka does not say.
-    pub fn watermarks(&self) -> Result<Watermarks, StreamError> {
-        let consumer: BaseConsumer<Telling> = self
-            .options
-            .client()
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
-        let (mut begin, mut end) = (BTreeMap::new(), BTreeMap::new());
-        for topic in Topic::ALL {
-            let name = self.options.topics.of(topic);
-            let (mut begins, mut ends) = (Vec::new(), Vec::new());
-            for partition in (0_i32..).take(self.count(topic)) {
-                let marks = patiently(|| consumer.fetch_watermarks(name, partition, PATIENCE));
-                let (low, high) =
-                    marks.map_err(StreamError::kafka(format!("Kafka does not say where {name} begins and ends")))?;
-                begins.push(low);
-                ends.push(high);
-            }
-            begin.insert(name.to_owned(), begins);
-            end.insert(name.to_owned(), ends);
-        }
-        Ok(Watermarks { begin, end })
-    }
-
-    /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
-    fn committed(&self) -> Result<Vec<i64>, StreamError> {
-        let mut config = self.options.client();
-        config.set("group.id", &self.options.group);
-        let made = config.create_with_context(Telling);
-        let consumer: BaseConsumer<Telling> = made.map_err(StreamError::kafka("Kafka's client cannot be made"))?;
-        let mut list = TopicPartitionList::new();
-        for partition in (0_i32..).take(self.partitions.transactions) {
-            list.add_partition(&self.options.topics.transactions, partition);
-        }
-        let mut committed = vec![0; self.partitions.transactions];
-        let found = patiently(|| consumer.committed_offsets(list.clone(), PATIENCE));
-        for element in found.map_err(StreamError::kafka("Kafka does not say what the group has done"))?.elements() {
-            let place = usize::try_from(element.partition()).ok().and_then(|place| committed.get_mut(place));
-            if let (Some(place), Offset::Offset(offset)) = (place, element.offset()) {
-                *place = offset;
-            }
-        }
-        Ok(committed)
-    }
-
-    /// The first offsets whose messages Kafka took at `moment` or later; the end where there are none. Blocking.
-    ///
-    /// # Errors
-    /// When Kafka does not say.
-    pub fn offsets_at(&self, moment: Millis) -> Result<BTreeMap<String, Vec<i64>>, StreamError> {
-        let consumer: BaseConsumer<Telling> = self
-            .options
-            .reader(0)
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka("Kafka's client cannot be made"))?;
-        let mut offsets = self.watermarks()?.end;
-        let mut wanted = TopicPartitionList::new();
-        for (name, ends) in &offsets {
-            for (partition, _) in (0_i32..).zip(ends) {
-                wanted
-                    .add_partition_offset(name, partition, Offset::Offset(moment.0.max(0)))
-                    .map_err(StreamError::kafka(format!("{name} cannot be asked about")))?;
-            }
-        }
-        let found = consumer.offsets_for_times(wanted, PATIENCE);
-        for element in found.map_err(StreamError::kafka("Kafka does not say what it held then"))?.elements() {
-            let place = usize::try_from(element.partition()).ok();
-            let ends = offsets.get_mut(element.topic());
-            if let (Some(end), Offset::Offset(offset)) =
-                (ends.zip(place).and_then(|(ends, place)| ends.get_mut(place)), element.offset())
-            {
-                *end = offset;
-            }
-        }
-        Ok(offsets)
-    }
-
-    const fn count(&self, topic: Topic) -> usize {
-        match topic {
-            Topic::Transactions => self.partitions.transactions,
-            Topic::Labels => self.partitions.labels,
-            Topic::Decisions => self.partitions.decisions,
-        }
-    }
-
-    fn positions(&self, by_name: &BTreeMap<String, Vec<i64>>) -> Positions {
-        let mut positions = Positions::default();
-        for topic in Topic::ALL {
-            let known = by_name.get(self.options.topics.of(topic)).cloned().unwrap_or_default();
-            let mut list = known;
-            list.resize(self.count(topic), 0);
-            *positions.of_mut(topic) = list;
-        }
-        positions
-    }
-}
-
 /// Knows where the reader is, also when that has ended.
 #[derive(Debug, Clone)]
 pub struct Positioned {
@@ -251,22 +108,7 @@ impl Positioned {
     /// call has to name.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<String, Vec<i64>> {
-        let positions = self.state.positions();
-        Topic::ALL.into_iter().map(|topic| (self.topics.of(topic).to_owned(), positions.of(topic).to_vec())).collect()
-    }
-}
-
-/// Asks again for a while: a broker that has just started does not know at once what it leads.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let begun = Instant::now();
-    loop {
-        match ask() {
-            Err(error) if begun.elapsed() < PATIENCE => {
-                tracing::debug!(%error, "Kafka does not know yet; asked again");
-                std::thread::sleep(PAUSE);
-            }
-            answered => return answered,
-        }
+        self.topics.named(&self.state.positions())
     }
 }
 
@@ -278,11 +120,11 @@ pub struct Stream {
     /// Told to the readers and the merge first, to the groups when their work is acknowledged.
     stop: Arc<AtomicBool>,
     stop_groups: Arc<AtomicBool>,
-    readers: Vec<TopicReader>,
-    merging: Option<JoinHandle<()>>,
-    member: Option<Member>,
-    deliveries: Vec<DeliveryThread>,
-    lag: Option<Lag>,
+    readers: Vec<Thread>,
+    merging: Thread,
+    member: Option<Thread>,
+    deliveries: Vec<Thread>,
+    lag: Option<Thread>,
     metrics: Arc<Metrics>,
     runtime: Handle,
 }
@@ -309,7 +151,6 @@ impl Stream {
         let (clock, metrics, runtime) = shared;
         let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
         let done = Positions { transactions: connection.committed()?, ..Positions::default() };
-        let positions = connection.positions(from);
         let state = Arc::new(State::new(Arc::clone(&stop), Arc::clone(&connection.publisher), done));
         let kafka = connection.options.clone();
         let dead_letters =
@@ -326,18 +167,13 @@ impl Stream {
             max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
         });
         let (sender, input) = sync_channel(CHUNKS);
+        let lanes = Lanes::new(connection.positions(from));
         let mut readers = Vec::new();
         for topic in Topic::ALL {
             let shared = (Arc::clone(&stop), began);
-            let from = positions.of(topic);
-            readers.push(TopicReader::start(&kafka, topic, from, Arc::clone(&reading), sender.clone(), shared)?);
+            readers.push(reader::start(&kafka, topic, &lanes, Arc::clone(&reading), sender.clone(), shared)?);
         }
-        let [transactions, labels, decisions] = readers.as_slice() else {
-            return Err(StreamError::Topics { faults: vec!["three topics are followed".to_owned()] });
-        };
-        let holds = [&transactions.held, &labels.held, &decisions.held].map(Arc::clone);
-        let lanes = Lanes::new(connection.partitions, positions, holds);
-        let merge = merge_of(&lanes, MergeOptions { settle: options.settle, patience: options.patience });
+        let merge = Merge::new(lanes.len(), MergeOptions { settle: options.settle, patience: options.patience });
         let rereading = {
             let (stop, kafka) = (Arc::clone(&stop), kafka);
             Box::new(move || Rereading {
@@ -362,14 +198,14 @@ impl Stream {
             behind: options.behind,
             most_open: options.max_open,
         };
-        let merging = std::thread::Builder::new().name("merge".to_owned()).spawn(move || merging.run())?;
+        let merging = Thread::start("merge", "the merge", move || merging.run())?;
         Ok(Self {
             state,
             owners,
             stop,
             stop_groups: Arc::new(AtomicBool::new(false)),
             readers,
-            merging: Some(merging),
+            merging,
             member: None,
             deliveries: Vec::new(),
             lag: None,
@@ -379,14 +215,14 @@ impl Stream {
         })
     }
 
-    /// Joins the group: from now on this instance scores what it is given. Also begins to measure the lag.
+    /// Joins the group: from now on this instance scores what it is given.
     ///
     /// # Errors
     /// See [`StreamError`].
     pub fn join(&mut self) -> Result<(), StreamError> {
         let Connection { options, partitions, .. } = &self.connection;
         let (owners, stop) = (Arc::clone(&self.owners), Arc::clone(&self.stop_groups));
-        self.member = Some(Member::join(options, *partitions, owners, Arc::clone(&self.metrics), stop)?);
+        self.member = Some(member::join(options, partitions.decisions, owners, Arc::clone(&self.metrics), stop)?);
         Ok(())
     }
 
@@ -401,7 +237,7 @@ impl Stream {
         label: metrics::Destination,
     ) -> Result<(), StreamError> {
         let shared = (Arc::clone(&self.metrics), label, self.runtime.clone(), Arc::clone(&self.stop_groups));
-        self.deliveries.push(DeliveryThread::start(&self.connection.options, options, destination, shared)?);
+        self.deliveries.push(delivery::start(&self.connection.options, options, destination, shared)?);
         Ok(())
     }
 
@@ -412,7 +248,7 @@ impl Stream {
     pub fn measure(&mut self, destinations: Vec<(metrics::Destination, String)>) -> Result<(), StreamError> {
         let (state, stop) = (Arc::clone(&self.state), Arc::clone(&self.stop_groups));
         let options = &self.connection.options;
-        self.lag = Some(Lag::start(options, destinations, state, Arc::clone(&self.metrics), stop)?);
+        self.lag = Some(lag::start(options, destinations, state, Arc::clone(&self.metrics), stop)?);
         Ok(())
     }
 
@@ -429,26 +265,16 @@ impl Stream {
     }
 
     /// Ends in order: takes nothing more, waits at most `grace` for what is on its way, commits, leaves the groups. Blocking.
-    pub fn stop(mut self, grace: Duration) {
+    pub fn stop(self, grace: Duration) {
         self.stop.store(true, Ordering::Relaxed);
         // The readers may wait for room in the channel: the merge goes first, and its end of the channel with it.
-        if let Some(merging) = self.merging.take()
-            && merging.join().is_err()
-        {
-            tracing::error!("the merge panicked");
-        }
-        self.readers.iter_mut().for_each(TopicReader::join);
+        self.merging.join();
+        self.readers.into_iter().for_each(Thread::join);
         if let Err(error) = self.connection.publisher.flush(grace) {
             tracing::warn!(%error, "Kafka did not acknowledge everything in time; the next owner decides the rest");
         }
         self.stop_groups.store(true, Ordering::Relaxed);
-        if let Some(member) = &mut self.member {
-            member.leave();
-        }
-        self.deliveries.iter_mut().for_each(DeliveryThread::join);
-        if let Some(lag) = &mut self.lag {
-            lag.join();
-        }
+        self.member.into_iter().chain(self.deliveries).chain(self.lag).for_each(Thread::join);
     }
 
     /// Waits until the reader has passed what the group had done when the reading began: what comes after is to be scored.

@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 
-use super::kafka::{KafkaOptions, StreamError, tell};
+use super::kafka::{KafkaOptions, StreamError, tell, tell_error};
 
 /// Told when a record is acknowledged, or why it never will be.
 pub(super) type Acknowledged = Box<dyn FnOnce(Result<(), KafkaError>) + Send>;
@@ -62,7 +62,7 @@ impl ClientContext for Deliveries {
                 self.0.fatal.store(true, Ordering::Relaxed);
                 tracing::error!(reason, "Kafka's producer gave up for good: this process has to be started again");
             }
-            _ => tracing::warn!(%error, reason, "kafka"),
+            _ => tell_error(&error, reason),
         }
     }
 }

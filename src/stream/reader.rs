@@ -13,19 +13,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 
 use super::item::{Item, Reading, Topic};
 use super::kafka::{KafkaOptions, StreamError, Telling};
+use super::lanes::{Held, Lanes};
+use super::offsets;
 use super::protocol::Moment;
 use super::reread::Again;
+use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 
 /// Items that are handed over together at most.
@@ -46,82 +47,39 @@ pub(super) enum Read {
     Again(Again),
 }
 
-/// Which lanes are to be held: set by the merge, looked at by the reader.
-#[derive(Debug)]
-pub(super) struct Held(Vec<AtomicBool>);
-
-impl Held {
-    fn of(partitions: usize) -> Self {
-        Self((0..partitions).map(|_| AtomicBool::new(false)).collect())
-    }
-
-    pub(super) fn set(&self, partition: usize, held: bool) {
-        if let Some(flag) = self.0.get(partition) {
-            flag.store(held, Ordering::Relaxed);
-        }
-    }
-
-    fn get(&self, partition: usize) -> bool {
-        self.0.get(partition).is_some_and(|flag| flag.load(Ordering::Relaxed))
-    }
-}
-
-/// The thread of one topic.
-pub(super) struct TopicReader {
-    pub(super) held: Arc<Held>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl TopicReader {
-    /// Starts to read `topic` from `positions`, by partition.
-    pub(super) fn start(
-        options: &KafkaOptions,
-        topic: Topic,
-        positions: &[i64],
-        reading: Arc<Reading>,
-        to: SyncSender<Read>,
-        (stop, began): (Arc<AtomicBool>, Instant),
-    ) -> Result<Self, StreamError> {
-        let name = options.topics.of(topic).to_owned();
-        let consumer: BaseConsumer<Telling> = options
-            .reader(reading.instance)
-            .create_with_context(Telling)
-            .map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
-        let mut list = TopicPartitionList::new();
-        for (partition, position) in (0_i32..).zip(positions) {
-            list.add_partition_offset(&name, partition, Offset::Offset(*position))
-                .map_err(StreamError::kafka(format!("{name} cannot be read from {position}")))?;
-        }
-        consumer.assign(&list).map_err(StreamError::kafka(format!("{name} cannot be read")))?;
-        let held = Arc::new(Held::of(positions.len()));
-        let mut work = Work {
-            consumer,
-            name,
-            topic,
-            eager: reading.eager,
-            reading,
-            held: Arc::clone(&held),
-            paused: vec![false; positions.len()],
-            lanes: vec![Lane::default(); positions.len()],
-            began,
-        };
-        let thread = std::thread::Builder::new().name(format!("read-{topic:?}").to_lowercase());
-        let thread = thread.spawn(move || {
-            while !stop.load(Ordering::Relaxed) && work.round(&to) {}
-            // It joined no group; `kafka::leave` says why it is not destroyed.
-            std::mem::forget(work.consumer);
-        })?;
-        Ok(Self { held, thread: Some(thread) })
-    }
-
-    /// Waits for the end of the thread, which was told to stop.
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a reader of a topic panicked");
-        }
-    }
+/// Starts to read `topic` from where `lanes` begin.
+pub(super) fn start(
+    options: &KafkaOptions,
+    topic: Topic,
+    lanes: &Lanes,
+    reading: Arc<Reading>,
+    to: SyncSender<Read>,
+    (stop, began): (Arc<AtomicBool>, Instant),
+) -> Result<Thread, StreamError> {
+    let (name, positions) = (options.topics.of(topic).to_owned(), &lanes.positions()[topic]);
+    let consumer = options.reader(reading.instance);
+    let consumer = consumer.map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
+    let places = (0_i32..).zip(positions).map(|(partition, position)| (name.as_str(), partition, *position));
+    let list = offsets::list(places);
+    let list = list.map_err(StreamError::kafka(format!("{name} cannot be read from {positions:?}")))?;
+    consumer.assign(&list).map_err(StreamError::kafka(format!("{name} cannot be read")))?;
+    let mut work = Work {
+        consumer,
+        name,
+        topic,
+        eager: reading.eager,
+        reading,
+        held: lanes.held(),
+        first: lanes.lane(topic, 0),
+        paused: vec![false; positions.len()],
+        lanes: vec![Lane::default(); positions.len()],
+        began,
+    };
+    Thread::start(format!("read-{topic:?}").to_lowercase(), "a reader of a topic", move || {
+        while !stop.load(Ordering::Relaxed) && work.round(&to) {}
+        // It joined no group; `kafka::leave` says why it is not destroyed.
+        std::mem::forget(work.consumer);
+    })
 }
 
 /// What is known of a partition.
@@ -141,6 +99,8 @@ struct Work {
     topic: Topic,
     reading: Arc<Reading>,
     held: Arc<Held>,
+    /// The lane of the first partition.
+    first: usize,
     paused: Vec<bool>,
     lanes: Vec<Lane>,
     /// Whether a partition counts as at its end as soon as nothing of it is left here.
@@ -216,7 +176,7 @@ impl Work {
     /// Pauses and resumes as the merge wants it.
     fn hold(&mut self) {
         for (partition, paused) in self.paused.iter_mut().enumerate() {
-            let wanted = self.held.get(partition);
+            let wanted = self.held.get(self.first + partition);
             if wanted == *paused {
                 continue;
             }

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 
 use super::item::{Item, Reading, Topic};
-use super::kafka::{KafkaOptions, Telling};
+use super::kafka::KafkaOptions;
+use super::offsets;
 use super::protocol::ownership::Reread;
 use super::reader::Read;
 use crate::base::clock::Millis;
@@ -64,13 +63,8 @@ impl Rereading {
     /// stays in `ranges`.
     fn read(&self, topic: Topic, ranges: &mut Vec<Reread>) -> Result<bool, KafkaError> {
         let name = self.options.topics.of(topic);
-        let consumer: BaseConsumer<Telling> =
-            self.options.reader(self.reading.instance).create_with_context(Telling)?;
-        let mut list = TopicPartitionList::new();
-        for range in ranges.iter() {
-            list.add_partition_offset(name, range.partition, Offset::Offset(range.from))?;
-        }
-        consumer.assign(&list)?;
+        let consumer = self.options.reader(self.reading.instance)?;
+        consumer.assign(&offsets::list(ranges.iter().map(|range| (name, range.partition, range.from)))?)?;
         while !ranges.is_empty() && !self.stop.load(Ordering::Relaxed) {
             let mut items = Vec::new();
             let mut ended = Vec::new();

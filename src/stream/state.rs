@@ -70,7 +70,7 @@ impl State {
             return;
         }
         let passed = Topic::ALL.into_iter().all(|topic| {
-            let positions = lanes.positions().of(topic).iter().zip(self.done.of(topic)).enumerate();
+            let positions = lanes.positions()[topic].iter().zip(&self.done[topic]).enumerate();
             // The last offsets before an end may be no messages: then the end alone is seen.
             positions.into_iter().all(|(partition, (position, end))| {
                 let lane = lanes.lane(topic, i32::try_from(partition).unwrap_or(0));

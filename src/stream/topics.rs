@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::by_topic::ByTopic;
 use super::kafka::{KafkaOptions, StreamError};
 
 /// How long a question about topics may take.
@@ -32,17 +33,6 @@ pub struct TopicRules {
     pub longest_window: Duration,
 }
 
-/// Partitions of each topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Partitions {
-    /// Of the transactions.
-    pub transactions: usize,
-    /// Of the labels.
-    pub labels: usize,
-    /// Of the decisions.
-    pub decisions: usize,
-}
-
 /// What Kafka says of a topic.
 struct Found {
     partitions: usize,
@@ -51,18 +41,18 @@ struct Found {
     compacted: bool,
 }
 
-/// Checks the topics; makes those that are missing where that is allowed.
+/// Checks the topics, and makes those that are missing where that is allowed; how many partitions each has.
 ///
 /// # Errors
 /// Every fault, or that Kafka cannot be reached.
-pub async fn check(options: &KafkaOptions, rules: &TopicRules) -> Result<Partitions, StreamError> {
+pub(super) async fn check(options: &KafkaOptions, rules: &TopicRules) -> Result<ByTopic<usize>, StreamError> {
     let admin: AdminClient<DefaultClientContext> =
         options.client().create().map_err(StreamError::kafka("Kafka's client cannot be made"))?;
     let names = &options.topics;
     let all = [&names.transactions, &names.labels, &names.decisions, &names.rejected];
     let mut faults = Vec::new();
-    let mut counts = Vec::new();
-    for name in all {
+    let mut counts = [0; 4];
+    for (name, count) in all.into_iter().zip(&mut counts) {
         let found = match find(options, &admin, name).await? {
             Some(found) => Some(found),
             None if rules.create => {
@@ -74,18 +64,13 @@ pub async fn check(options: &KafkaOptions, rules: &TopicRules) -> Result<Partiti
         match found {
             Some(found) => {
                 judge(name, &found, rules, &mut faults);
-                counts.push(found.partitions);
+                *count = found.partitions;
             }
-            None => {
-                faults.push(format!("{name} is not there: make it, or set kafka.create_topics"));
-                counts.push(0);
-            }
+            None => faults.push(format!("{name} is not there: make it, or set kafka.create_topics")),
         }
     }
-    let [transactions, labels, decisions, _] = counts.as_slice() else {
-        return Err(StreamError::Topics { faults });
-    };
-    let partitions = Partitions { transactions: *transactions, labels: *labels, decisions: *decisions };
+    let [transactions, labels, decisions, _] = counts;
+    let partitions = ByTopic { transactions, labels, decisions };
     if partitions.decisions > 0 && partitions.decisions != usize::try_from(rules.partitions).unwrap_or(0) {
         faults.push(format!(
             "{} has {} partitions and kafka.partitions says {}: with another number an id's records would lie in two partitions, \
@@ -124,20 +109,21 @@ async fn find(
     admin: &AdminClient<DefaultClientContext>,
     name: &str,
 ) -> Result<Option<Found>, StreamError> {
-    let (config, topic) = (options.client(), name.to_owned());
+    let (asked, topic) = (options.clone(), name.to_owned());
     let what = format!("Kafka at {} does not answer about {name}", options.brokers);
+    let unanswered = StreamError::kafka(what.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = config.create()?;
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE)?;
+        let consumer = asked.asking(None)?;
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).map_err(unanswered)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
-        Ok(found.map(|found| {
+        Ok::<_, StreamError>(found.map(|found| {
             let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min();
             (found.partitions().len(), replicas.unwrap_or(0))
         }))
     });
     let found = reading.await.map_err(|error| StreamError::Thread(std::io::Error::other(error)))?;
-    let Some((partitions, replicas)) = found.map_err(StreamError::kafka(what.clone()))? else { return Ok(None) };
+    let Some((partitions, replicas)) = found? else { return Ok(None) };
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let described = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
     let described = described.map_err(StreamError::kafka(what))?;
