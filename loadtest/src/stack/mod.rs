@@ -20,6 +20,7 @@ mod judge;
 mod kills;
 mod latency;
 mod letters;
+mod members;
 mod pace;
 mod parity;
 mod pay;
@@ -62,6 +63,8 @@ pub(crate) enum Stack {
     Parity(parity::Parity),
     /// The stream while servers are away and connections break.
     Faults(faults::Faults),
+    /// The stream and /predict while an instance joins, leaves and is killed.
+    Members(members::Members),
     /// Messages that are no payments among those that are.
     Poison(poison::Poison),
     /// A line every while about the table of payments.
@@ -82,6 +85,7 @@ impl Stack {
             Self::Race(command) => command.run(),
             Self::Parity(command) => command.run(),
             Self::Faults(command) => command.run(),
+            Self::Members(command) => command.run(),
             Self::Poison(command) => command.run(),
             Self::Watch(command) => command.run(),
             Self::Proxy(command) => command.run(),
