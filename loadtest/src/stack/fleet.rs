@@ -177,6 +177,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// The process of one that runs.
+    pub(crate) fn pid(&self, number: usize) -> Option<u32> {
+        self.running.get(number).and_then(Option::as_ref).map(Child::id)
+    }
+
     /// Adds what an instance counted to what is kept of the ended ones.
     fn bury(&mut self, number: usize) {
         let said = self.said.get_mut(number).map(std::mem::take).unwrap_or_default();

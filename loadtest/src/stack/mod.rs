@@ -9,6 +9,7 @@
 //! finds in the topics and the table by itself, never by what assay says of it. Counts and times are bounded, addresses
 //! are of this machine.
 
+mod away;
 mod backlog;
 mod bad;
 mod bare;
@@ -65,6 +66,8 @@ pub(crate) enum Stack {
     Faults(faults::Faults),
     /// The stream and /predict while an instance joins, leaves and is killed.
     Members(members::Members),
+    /// The memory of an instance while PostgreSQL is away.
+    Away(away::Away),
     /// Messages that are no payments among those that are.
     Poison(poison::Poison),
     /// A line every while about the table of payments.
@@ -86,6 +89,7 @@ impl Stack {
             Self::Parity(command) => command.run(),
             Self::Faults(command) => command.run(),
             Self::Members(command) => command.run(),
+            Self::Away(command) => command.run(),
             Self::Poison(command) => command.run(),
             Self::Watch(command) => command.run(),
             Self::Proxy(command) => command.run(),

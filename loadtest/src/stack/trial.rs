@@ -97,6 +97,7 @@ pub(crate) struct Outcome {
 #[derive(Clone)]
 pub(crate) struct Scene {
     pub(crate) fleet: Arc<Mutex<Fleet>>,
+    pub(crate) payments: Arc<Vec<Transaction>>,
     /// True once everything was sent: no disturbance begins after that.
     pub(crate) ended: watch::Receiver<bool>,
 }
@@ -145,7 +146,7 @@ impl Trial {
 
         let fleet = Arc::new(Mutex::new(Fleet::start(&self.fleet).await?));
         let (ended, watched) = watch::channel(false);
-        let scene = Scene { fleet: Arc::clone(&fleet), ended: watched };
+        let scene = Scene { fleet: Arc::clone(&fleet), payments: Arc::clone(&payments), ended: watched };
         let (sent, disturbances) = tokio::try_join!(self.send(Arc::clone(&payments), ended), disturb(scene))?;
 
         let ids: Vec<String> = payments.iter().map(|payment| payment.transaction_id.to_string()).collect();
