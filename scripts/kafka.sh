@@ -4,6 +4,7 @@
 #   scripts/kafka.sh install                        fetch the pinned version into .cache/kafka-<version>/
 #   scripts/kafka.sh start  [--nodes 1|3] [--node N]
 #   scripts/kafka.sh stop   [--node N]              by process id, and only while its start time still matches
+#   scripts/kafka.sh kill   [--node N]              the same with no warning, as a crash
 #   scripts/kafka.sh status [--node N]              a line a node; fails unless all of them run
 #
 #   ASSAY_KAFKA_PORT=19092          clients of node 1; node N listens on ASSAY_KAFKA_PORT + N - 1
@@ -30,7 +31,7 @@ heap=${ASSAY_KAFKA_HEAP:--Xms128m -Xmx512m}
 
 fail() { echo "kafka: $*" >&2; exit 1; }
 
-usage() { fail "usage: scripts/kafka.sh install|start|stop|status [--nodes 1|3] [--node N]"; }
+usage() { fail "usage: scripts/kafka.sh install|start|stop|kill|status [--nodes 1|3] [--node N]"; }
 
 word=${1:-}
 [ $# -gt 0 ] && shift
@@ -187,10 +188,11 @@ start() {
   wait_for $(meant)
 }
 
+# Ends node $1 with signal $2.
 stop_node() {
   local node=$1 pid waited=0
   pid=$(running "$node") || { rm -f "$data/$node/pid"; return 0; }
-  kill -TERM "$pid" 2>/dev/null || true
+  kill "-$2" "$pid" 2>/dev/null || true
   while running "$node" >/dev/null; do
     waited=$((waited + 1))
     if [ "$waited" -eq 300 ]; then kill -KILL "$pid" 2>/dev/null || true; fi
@@ -206,9 +208,11 @@ case $word in
     echo "kafka: $version is at $home"
     ;;
   start) start ;;
-  stop)
+  stop | kill)
+    signal=TERM
+    [ "$word" = stop ] || signal=KILL
     # All at once: a controller that waits for a majority that has left would wait for nothing.
-    for node in $(meant); do stop_node "$node" & done
+    for node in $(meant); do stop_node "$node" "$signal" & done
     wait
     ;;
   status)
