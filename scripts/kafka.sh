@@ -4,12 +4,16 @@
 #   scripts/kafka.sh install                        fetch the pinned version into .cache/kafka-<version>/
 #   scripts/kafka.sh start  [--nodes 1|3] [--node N]
 #   scripts/kafka.sh stop   [--node N]              by process id, and only while its start time still matches
+#   scripts/kafka.sh kill   [--node N]              the same with no warning, as a crash
 #   scripts/kafka.sh status [--node N]              a line a node; fails unless all of them run
 #
 #   ASSAY_KAFKA_PORT=19092          clients of node 1; node N listens on ASSAY_KAFKA_PORT + N - 1
 #   ASSAY_KAFKA_CONTROLLER_PORT     the nodes among themselves; ASSAY_KAFKA_PORT + 10 without it, + N - 1
 #   ASSAY_KAFKA_PROXY_PORT          adds a second listener at ASSAY_KAFKA_PORT + 20 (+ N - 1), whose clients are told to come to
 #                             ASSAY_KAFKA_PROXY_PORT (+ N - 1): where a proxy listens that forwards there
+#   ASSAY_KAFKA_SECURE_PORT         adds a listener there (+ N - 1) that speaks TLS and asks for the user `assay`, by SCRAM-SHA-512,
+#                             SCRAM-SHA-256 or PLAIN. What clients need lies in the data folder: secure/ca.pem, secure/password. It is
+#                             to be named from the first start on a data folder on, which makes the user.
 #   ASSAY_KAFKA_DATA=data/kafka     one folder a node below it: records, log and process id
 #   ASSAY_KAFKA_HEAP="-Xms128m -Xmx512m"
 #
@@ -25,12 +29,13 @@ port=${ASSAY_KAFKA_PORT:-19092}
 controller=${ASSAY_KAFKA_CONTROLLER_PORT:-$((port + 10))}
 direct=$((port + 20))
 proxy=${ASSAY_KAFKA_PROXY_PORT:-}
+secure=${ASSAY_KAFKA_SECURE_PORT:-}
 data=${ASSAY_KAFKA_DATA:-data/kafka}
 heap=${ASSAY_KAFKA_HEAP:--Xms128m -Xmx512m}
 
 fail() { echo "kafka: $*" >&2; exit 1; }
 
-usage() { fail "usage: scripts/kafka.sh install|start|stop|status [--nodes 1|3] [--node N]"; }
+usage() { fail "usage: scripts/kafka.sh install|start|stop|kill|status [--nodes 1|3] [--node N]"; }
 
 word=${1:-}
 [ $# -gt 0 ] && shift
@@ -96,6 +101,40 @@ java_is_new_enough() {
   [ "${found:-0}" -ge 17 ] || fail "Java 17 or newer is needed, here is ${found:-another}"
 }
 
+# A CA of this data folder's own, a certificate for all its nodes, and the user's password.
+make_secrets() {
+  local folder=$data/secure log=$data/secure/log
+  if [ -f "$folder/whole" ]; then return; fi
+  [ ! -s "$data/nodes" ] || fail "$data was made without a secure listener: choose another folder with ASSAY_KAFKA_DATA"
+  command -v openssl >/dev/null 2>&1 || fail "openssl is missing: install it (on Debian the package openssl)"
+  mkdir -p "$folder"
+  chmod 700 "$folder"
+  {
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=assay test CA" \
+      -keyout "$folder/ca.key" -out "$folder/ca.pem" &&
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$folder/broker.key" -out "$folder/broker.csr" &&
+    openssl x509 -req -days 3650 -in "$folder/broker.csr" -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -CAcreateserial \
+      -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out "$folder/broker.crt"
+  } >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "openssl could not make certificates"; }
+  cat "$folder/broker.key" "$folder/broker.crt" >"$folder/broker.pem"
+  head -c 18 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '\n' >"$folder/password"
+  touch "$folder/whole"
+}
+
+# What the secure listener is, as properties.
+secure_properties() {
+  local own=listener.name.secure login=org.apache.kafka.common.security password
+  password=$(cat "$data/secure/password")
+  cat <<PROPERTIES
+$own.ssl.keystore.type=PEM
+$own.ssl.keystore.location=$data/secure/broker.pem
+$own.sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN
+$own.scram-sha-512.sasl.jaas.config=$login.scram.ScramLoginModule required;
+$own.scram-sha-256.sasl.jaas.config=$login.scram.ScramLoginModule required;
+$own.plain.sasl.jaas.config=$login.plain.PlainLoginModule required user_assay="$password";
+PROPERTIES
+}
+
 # The nodes that are meant: the one asked for, or all of this data folder.
 meant() { if [ -n "$only" ]; then echo "$only"; else seq "$(cat "$data/nodes" 2>/dev/null || echo 0)"; fi; }
 
@@ -111,6 +150,12 @@ properties() {
     listeners+=",PROXIED://127.0.0.1:$((direct + node - 1))"
     advertised+=",PROXIED://127.0.0.1:$((proxy + node - 1))"
     map+=",PROXIED:PLAINTEXT"
+  fi
+  if [ -n "$secure" ]; then
+    listeners+=",SECURE://127.0.0.1:$((secure + node - 1))"
+    advertised+=",SECURE://127.0.0.1:$((secure + node - 1))"
+    map+=",SECURE:SASL_SSL"
+    secure_properties
   fi
   cat <<PROPERTIES
 process.roles=broker,controller
@@ -138,16 +183,21 @@ PROPERTIES
 }
 
 start_node() {
-  local node=$1 of=$2 folder=$data/$1 used
+  local node=$1 of=$2 folder=$data/$1 used users=()
   if running "$node" >/dev/null; then echo "kafka: node $node runs already"; return; fi
-  for used in $((port + node - 1)) $((controller + node - 1)) ${proxy:+$((direct + node - 1))}; do
+  for used in $((port + node - 1)) $((controller + node - 1)) ${proxy:+$((direct + node - 1))} ${secure:+$((secure + node - 1))}; do
     if listens "$used"; then fail "port $used is in use: end what listens there, or choose others with ASSAY_KAFKA_PORT"; fi
   done
   mkdir -p "$folder"
-  properties "$node" "$of" >"$folder/server.properties"
+  (umask 077 && properties "$node" "$of" >"$folder/server.properties")
   if [ ! -f "$folder/records/meta.properties" ]; then
+    if [ -n "$secure" ]; then
+      for used in SCRAM-SHA-512 SCRAM-SHA-256; do
+        users+=(--add-scram "$used=[name=assay,password=$(cat "$data/secure/password")]")
+      done
+    fi
     java -Dlog4j2.configurationFile="$home/log4j2.properties" -cp "$home/lib/*" kafka.tools.StorageTool format \
-      --cluster-id "$(cat "$data/cluster")" --config "$folder/server.properties" >"$folder/format.log" 2>&1 \
+      --cluster-id "$(cat "$data/cluster")" --config "$folder/server.properties" "${users[@]}" >"$folder/format.log" 2>&1 \
       || { tail -n 5 "$folder/format.log" >&2; fail "node $node could not make its data folder"; }
   fi
   # shellcheck disable=SC2086
@@ -174,6 +224,7 @@ start() {
   java_is_new_enough
   install
   mkdir -p "$data"
+  if [ -n "$secure" ]; then make_secrets; fi
   if [ ! -s "$data/nodes" ]; then
     echo "${nodes:-1}" >"$data/nodes"
     # A cluster's id is 16 bytes in Base64 without the characters that need quoting, and does not begin with a dash.
@@ -187,10 +238,11 @@ start() {
   wait_for $(meant)
 }
 
+# Ends node $1 with signal $2.
 stop_node() {
   local node=$1 pid waited=0
   pid=$(running "$node") || { rm -f "$data/$node/pid"; return 0; }
-  kill -TERM "$pid" 2>/dev/null || true
+  kill "-$2" "$pid" 2>/dev/null || true
   while running "$node" >/dev/null; do
     waited=$((waited + 1))
     if [ "$waited" -eq 300 ]; then kill -KILL "$pid" 2>/dev/null || true; fi
@@ -206,9 +258,11 @@ case $word in
     echo "kafka: $version is at $home"
     ;;
   start) start ;;
-  stop)
+  stop | kill)
+    signal=TERM
+    [ "$word" = stop ] || signal=KILL
     # All at once: a controller that waits for a majority that has left would wait for nothing.
-    for node in $(meant); do stop_node "$node" & done
+    for node in $(meant); do stop_node "$node" "$signal" & done
     wait
     ;;
   status)

@@ -4,10 +4,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use assay::base::clock::{Clock as _, Millis, SystemClock};
 use clap::Args;
 use serde::Serialize;
 
-use super::payments::{Payments, body};
+use super::payments::{Payments, body, moments};
 use super::producer::{Outgoing, Producer};
 use super::servers::Servers;
 use super::table::Table;
@@ -23,6 +24,9 @@ pub(crate) struct Backlog {
     /// Payments.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     count: u64,
+    /// The payments happen evenly over so long a time before now: a backlog is what gathered in a while.
+    #[arg(long, default_value = "1h", value_parser = assay::base::span::parse)]
+    span: Duration,
     /// Process of Kafka, whose processor time is told.
     #[arg(long)]
     kafka_pid: Option<u32>,
@@ -49,6 +53,8 @@ pub(crate) struct Backlog {
 #[derive(Debug, Serialize)]
 struct Outcome {
     payments: u64,
+    /// How many of them were flagged: explaining those costs more.
+    flagged: u64,
     /// From the start of the command (or the last event) until all rows were completed.
     seconds: f64,
     /// From the start until the first row was seen completed: the program's own start lies in it.
@@ -64,6 +70,9 @@ struct Outcome {
     records: u64,
     record_bytes: f64,
 }
+
+/// The newest rows are asked about until they are completed; only then are all of them.
+const NEWEST: usize = 1_000;
 
 /// Ends the started program when dropped.
 struct Started(Child);
@@ -81,7 +90,8 @@ impl Backlog {
             let mut table = Table::open(&self.servers).await?;
             let before = topics::ends(&self.servers, &self.servers.decisions)?;
             let open_before = table.open_rows().await?;
-            let newest = self.fill(&mut table).await?;
+            let ids = self.fill(&mut table).await?;
+            let newest = ids.get(ids.len().saturating_sub(NEWEST)..).unwrap_or_default();
             table.settle().await?;
             say(&format!("{} rows and events are in place", self.count))?;
 
@@ -95,7 +105,7 @@ impl Backlog {
                 }
                 None => None,
             };
-            let first = self.wait(&table, &newest, open_before, begun).await?;
+            let first = self.wait(&table, newest, open_before, begun).await?;
             let span = begun.elapsed();
             let child = started.as_ref().map(|started| started.0.id());
             let cpu_after = self.processor_times(child);
@@ -107,28 +117,33 @@ impl Backlog {
                 bytes += message.key_len() + message.payload_len();
                 Ok(())
             })?;
-            let outcome = self.outcome(span, first, [cpu_before, cpu_after], (records, bytes));
+            let flagged = table.flagged_of(&ids).await?;
+            let outcome = self.outcome([span, first], flagged, [cpu_before, cpu_after], (records, bytes));
             say_figures(&outcome, &outcome.line(), self.json)
         })
     }
 
-    /// Rows first, events second; the ids of the newest.
+    /// Rows first, events second; the ids in their order.
     async fn fill(&self, table: &mut Table) -> anyhow::Result<Vec<String>> {
         let producer = Producer::open(&self.servers, Duration::from_millis(20))?;
         let mut payments = Payments::new(self.seed)?;
-        let (mut rest, mut newest) = (self.count, Vec::new());
-        while rest > 0 {
-            let some = payments.take(rest.min(20_000));
-            rest -= some.len() as u64;
+        let start = SystemClock.now().0.saturating_sub(i64::try_from(self.span.as_millis())?);
+        let mut moments = moments(Millis(start), self.span, self.count);
+        let mut ids = Vec::new();
+        loop {
+            let some = payments.take_at(moments.by_ref().take(20_000));
+            if some.is_empty() {
+                break;
+            }
             table.insert(&some).await?;
             for payment in &some {
                 let topic = &self.servers.transactions;
                 producer.send(Outgoing { topic, key: &payment.customer_id, payload: &body(payment)? })?;
             }
-            newest = some.iter().rev().take(1_000).map(|payment| payment.transaction_id.to_string()).collect();
+            ids.extend(some.iter().map(|payment| payment.transaction_id.to_string()));
         }
         producer.settle(Duration::from_secs(120))?;
-        Ok(newest)
+        Ok(ids)
     }
 
     /// Until all rows are completed; when the first one was seen to be.
@@ -179,8 +194,8 @@ impl Backlog {
 
     fn outcome(
         &self,
-        span: Duration,
-        first: Duration,
+        [span, first]: [Duration; 2],
+        flagged: u64,
         cpu: [[Option<f64>; 3]; 2],
         (records, bytes): (u64, usize),
     ) -> Outcome {
@@ -190,6 +205,7 @@ impl Backlog {
         let mut used = before.into_iter().zip(after).map(|(before, after)| Some((after? - before?) * 1e6 / count));
         Outcome {
             payments: self.count,
+            flagged,
             seconds: span.as_secs_f64(),
             first_row_after: first.as_secs_f64(),
             rate: count / span.as_secs_f64(),
@@ -206,8 +222,10 @@ impl Backlog {
 impl Outcome {
     fn line(&self) -> String {
         let seconds = |used: Option<f64>| used.map_or_else(|| "not told".to_owned(), |used| format!("{used:.1}"));
+        #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
+        let share = self.flagged as f64 * 100.0 / self.payments as f64;
         format!(
-            "{} payments in {:.1} s: {:.0}/s ({:.0}/s from the first row, after {:.1} s); processor seconds a million: assay {}, Kafka {}, PostgreSQL {}; {} records of {:.0} bytes",
+            "{} payments ({share:.2} % flagged) in {:.1} s: {:.0}/s ({:.0}/s from the first row, after {:.1} s); processor seconds a million: assay {}, Kafka {}, PostgreSQL {}; {} records of {:.0} bytes",
             self.payments,
             self.seconds,
             self.rate,

@@ -1,11 +1,13 @@
 //! `/predict` in the open loop beside a stream, by turns with the empty handler beside the same stream.
 //!
-//! The rows of all payments, asked about or streamed, are there before.
+//! The rows of all payments, asked about or streamed, are there before. What an answer promises (`store.durability`) is the
+//! instance's own configuration: run it once with each. An answer other than 200 spoils the figures and is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Args;
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -62,6 +64,8 @@ struct Outcome {
     /// Microseconds from the intended time to the answer.
     assay: Figures,
     empty: Figures,
+    /// assay less the empty handler, at p50 and p99.
+    above_empty: [i64; 2],
     /// Microseconds from the intended time to the question, of both.
     late: Figures,
     /// Events that were streamed and acknowledged meanwhile.
@@ -105,13 +109,15 @@ impl Beside {
             let joined = tokio::task::spawn_blocking(move || stream.join()).await?;
             let streamed = joined.map_err(|_panic| anyhow::anyhow!("the streaming thread failed"))??;
             let span = self.duration * self.rounds;
-            let outcome = Outcome {
-                assay: of_assay.report.figures(span),
-                empty: of_empty.report.figures(span),
-                late: of_assay.lag.figures(span),
-                streamed,
-            };
-            say_figures(&outcome, &outcome.line(), self.json)
+            let (assay, empty) = (of_assay.report.figures(span), of_empty.report.figures(span));
+            let above = |assay: u64, empty: u64| assay.cast_signed() - empty.cast_signed();
+            let above_empty = [above(assay.p50, empty.p50), above(assay.p99, empty.p99)];
+            let outcome = Outcome { assay, empty, above_empty, late: of_assay.lag.figures(span), streamed };
+            say_figures(&outcome, &outcome.line(), self.json)?;
+            let answers = outcome.assay.answers.get("200").copied().unwrap_or_default();
+            let others = outcome.assay.requests - answers;
+            ensure!(others == 0, "{others} of {} questions were not answered with 200", outcome.assay.requests);
+            Ok(())
         }))
     }
 }
@@ -138,12 +144,11 @@ fn stream(
 
 impl Outcome {
     fn line(&self) -> String {
+        let [p50, p99] = self.above_empty;
         format!(
-            "assay: {}\nempty: {}\nassay − empty: p50 {:+} µs, p99 {:+} µs; left late by p99 {} µs; {} events streamed meanwhile",
+            "assay: {}\nempty: {}\nassay − empty: p50 {p50:+} µs, p99 {p99:+} µs; left late by p99 {} µs; {} events streamed meanwhile",
             self.assay.line(),
             self.empty.line(),
-            self.assay.p50.cast_signed() - self.empty.p50.cast_signed(),
-            self.assay.p99.cast_signed() - self.empty.p99.cast_signed(),
             self.late.p99,
             self.streamed
         )

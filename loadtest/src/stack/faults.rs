@@ -2,7 +2,8 @@
 //!
 //! A server is away in one of two ways: ended and started again by the project's scripts, which inherit the environment
 //! (ASSAY_KAFKA_PORT, ASSAY_KAFKA_DATA, ASSAY_POSTGRES_PORT, ASSAY_POSTGRES_DATA), or with `--pause` held still by a signal, so that its
-//! connections stay open and nothing answers.
+//! connections stay open and nothing answers. A node of a Kafka of three is killed with no warning; meanwhile the other two
+//! have to carry the stream, so rows must be completed while it is away.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -13,6 +14,7 @@ use clap::{Args, ValueEnum};
 
 use super::cpu::tree;
 use super::proxy::{Chaos, Proxy, parse_link};
+use super::table::Table;
 use super::trial::{Scene, Trial};
 use crate::client::runtime;
 use crate::report::say_figures;
@@ -54,8 +56,29 @@ enum Server {
     Kafka,
     /// PostgreSQL.
     Postgres,
+    /// A node of a Kafka of three (`scripts/kafka.sh start --nodes 3`, with every node in --kafka).
+    #[value(name = "node-1")]
+    Node1,
+    /// The second one.
+    #[value(name = "node-2")]
+    Node2,
+    /// The third one.
+    #[value(name = "node-3")]
+    Node3,
     /// Nothing, for comparison.
     None,
+}
+
+impl Server {
+    /// The number of a node.
+    fn node(self) -> Option<&'static str> {
+        match self {
+            Self::Node1 => Some("1"),
+            Self::Node2 => Some("2"),
+            Self::Node3 => Some("3"),
+            Self::Kafka | Self::Postgres | Self::None => None,
+        }
+    }
 }
 
 impl Faults {
@@ -85,21 +108,47 @@ impl Faults {
             }
             let from = begun.elapsed().as_secs_f64();
             self.turn(*server, false).await?;
-            tokio::time::sleep(self.away).await;
+            let rows = match server.node() {
+                Some(_) => Some(self.rows_while_away(&scene).await?),
+                None => {
+                    tokio::time::sleep(self.away).await;
+                    None
+                }
+            };
             self.turn(*server, true).await?;
-            done.push(format!("{from:.1} s: {server:?} away until {:.1} s", begun.elapsed().as_secs_f64()));
+            let mut line = format!("{from:.1} s: {server:?} away until {:.1} s", begun.elapsed().as_secs_f64());
+            if let Some(rows) = rows {
+                ensure!(rows > 0, "no row was completed in the second half of the time in which {server:?} was away");
+                line.push_str(&format!(", {rows} rows completed in the second half of that"));
+            }
+            done.push(line);
         }
         Ok(done)
+    }
+
+    /// Waits while a node is away; how many rows are completed in the second half of that: what the first one needs until
+    /// others lead in its place is not held against anybody.
+    async fn rows_while_away(&self, scene: &Scene) -> anyhow::Result<u64> {
+        let table = Table::open(&self.trial.servers).await?;
+        let ids: Vec<String> = scene.payments.iter().map(|payment| payment.transaction_id.to_string()).collect();
+        tokio::time::sleep(self.away / 2).await;
+        let before = table.completed_of(&ids).await?;
+        tokio::time::sleep(self.away / 2).await;
+        Ok(table.completed_of(&ids).await?.saturating_sub(before))
     }
 
     /// Takes a server away, or brings it back.
     async fn turn(&self, server: Server, back: bool) -> anyhow::Result<()> {
         let (script, pid) = match server {
-            Server::Kafka => ("scripts/kafka.sh", self.kafka_pid),
+            Server::Kafka | Server::Node1 | Server::Node2 | Server::Node3 => ("scripts/kafka.sh", self.kafka_pid),
             Server::Postgres => ("scripts/postgres.sh", self.postgres_pid),
             Server::None => return Ok(()),
         };
-        let mut command = if self.pause {
+        let mut command = if let Some(node) = server.node() {
+            let mut command = Command::new(script);
+            command.args([if back { "start" } else { "kill" }, "--node", node]);
+            command
+        } else if self.pause {
             let root = pid.context("--pause needs --kafka-pid and --postgres-pid")?;
             let mut command = Command::new("kill");
             command.arg(if back { "-CONT" } else { "-STOP" });

@@ -136,28 +136,50 @@ impl Fleet {
 
     /// Kills it with no warning, and starts it again after `pause`; returns when it is ready.
     pub(crate) async fn kill_and_restart(&mut self, number: usize, pause: Duration) -> anyhow::Result<()> {
+        self.kill(number).await?;
+        tokio::time::sleep(pause).await;
+        self.begin(number).await
+    }
+
+    /// Kills it with no warning.
+    pub(crate) async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         self.listen().await;
         if let Some(mut child) = self.running.get_mut(number).and_then(Option::take) {
             child.kill()?;
             child.wait()?;
         }
         self.bury(number);
-        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Starts one that does not run; returns when it is ready.
+    pub(crate) async fn begin(&mut self, number: usize) -> anyhow::Result<()> {
         self.spawn(number)?;
         self.ready(number).await
+    }
+
+    /// Ends one in order, by SIGTERM.
+    pub(crate) async fn end(&mut self, number: usize) -> anyhow::Result<()> {
+        let Some(mut child) = self.running.get_mut(number).and_then(Option::take) else { return Ok(()) };
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+        ensure!(status.success(), "instance {} ended with {status} when asked to end", number + 1);
+        self.bury(number);
+        Ok(())
     }
 
     /// Ends all in order, by SIGTERM.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.listen().await;
         for number in 0..self.len() {
-            let Some(mut child) = self.running.get_mut(number).and_then(Option::take) else { continue };
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
-            let status = tokio::task::spawn_blocking(move || child.wait()).await??;
-            ensure!(status.success(), "instance {} ended with {status} when asked to end", number + 1);
-            self.bury(number);
+            self.end(number).await?;
         }
         Ok(())
+    }
+
+    /// The process of one that runs.
+    pub(crate) fn pid(&self, number: usize) -> Option<u32> {
+        self.running.get(number).and_then(Option::as_ref).map(Child::id)
     }
 
     /// Adds what an instance counted to what is kept of the ended ones.

@@ -9,6 +9,7 @@
 //! finds in the topics and the table by itself, never by what assay says of it. Counts and times are bounded, addresses
 //! are of this machine.
 
+mod away;
 mod backlog;
 mod bad;
 mod bare;
@@ -20,6 +21,7 @@ mod judge;
 mod kills;
 mod latency;
 mod letters;
+mod members;
 mod pace;
 mod parity;
 mod pay;
@@ -62,6 +64,10 @@ pub(crate) enum Stack {
     Parity(parity::Parity),
     /// The stream while servers are away and connections break.
     Faults(faults::Faults),
+    /// The stream and /predict while an instance joins, leaves and is killed.
+    Members(members::Members),
+    /// The memory of an instance while PostgreSQL is away.
+    Away(away::Away),
     /// Messages that are no payments among those that are.
     Poison(poison::Poison),
     /// A line every while about the table of payments.
@@ -82,6 +88,8 @@ impl Stack {
             Self::Race(command) => command.run(),
             Self::Parity(command) => command.run(),
             Self::Faults(command) => command.run(),
+            Self::Members(command) => command.run(),
+            Self::Away(command) => command.run(),
             Self::Poison(command) => command.run(),
             Self::Watch(command) => command.run(),
             Self::Proxy(command) => command.run(),

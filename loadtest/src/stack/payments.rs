@@ -2,15 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::base::clock::{Clock as _, SystemClock};
+use assay::base::clock::{Clock as _, Millis, SystemClock};
 use assay::base::money::Currency;
 use assay::simulate::{Settings, Stream, World};
 use assay::store::files::Source;
 use assay::transaction::{Connector, Limits, Transaction};
 
-/// An endless source of simulated payments that happen when they are taken.
+/// An endless source of simulated payments that happen when they are taken, or at moments that are given.
 pub(crate) struct Payments(Stream);
 
 impl Payments {
@@ -28,10 +29,28 @@ impl Payments {
 
     /// The next one, without its label.
     pub(crate) fn next(&mut self) -> Transaction {
-        let mut payment = self.0.next_at(SystemClock.now());
+        self.next_at(SystemClock.now())
+    }
+
+    /// The next ones, each at its moment of an ascending row of them. Payments all of one moment look like an attack.
+    pub(crate) fn take_at(&mut self, moments: impl Iterator<Item = Millis>) -> Vec<Transaction> {
+        moments.map(|moment| self.next_at(moment)).collect()
+    }
+
+    fn next_at(&mut self, moment: Millis) -> Transaction {
+        let mut payment = self.0.next_at(moment);
         payment.is_fraud = None;
         payment
     }
+}
+
+/// `count` moments spread evenly over `span`, ascending from `start`.
+pub(crate) fn moments(start: Millis, span: Duration, count: u64) -> impl Iterator<Item = Millis> {
+    let span = span.as_millis();
+    (0..count).map(move |number| {
+        let since = span * u128::from(number) / u128::from(count.max(1));
+        Millis(start.0.saturating_add(i64::try_from(since).unwrap_or(i64::MAX)))
+    })
 }
 
 /// The canonical JSON of a payment, as it stands on the topic and in a request; without a label.
@@ -80,6 +99,16 @@ mod tests {
             payment.is_fraud = None;
             assert_eq!((read.transaction, read.unknown_fields), (payment, 0));
         }
+    }
+
+    #[test]
+    fn moments_are_spread_evenly_and_the_payments_happen_at_them() {
+        let minute = Duration::from_secs(60);
+        let all: Vec<i64> = moments(Millis(1_000), minute, 4).map(|moment| moment.0).collect();
+        assert_eq!(all, [1_000, 16_000, 31_000, 46_000]);
+        assert!(moments(Millis(0), minute, 0).next().is_none());
+        let payments = Payments::new(1).unwrap().take_at(moments(Millis(1_000), minute, 4));
+        assert!(payments.iter().map(|payment| payment.occurred_at.0).eq(all));
     }
 
     #[test]

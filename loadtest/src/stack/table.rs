@@ -100,6 +100,16 @@ impl Table {
         Ok(count.try_into()?)
     }
 
+    /// How many of these rows are flagged. Reads by key alone.
+    pub(crate) async fn flagged_of(&self, ids: &[String]) -> anyhow::Result<u64> {
+        let query = format!("SELECT count(*) FROM {} WHERE transaction_id = ANY($1) AND fraud_flagged", self.name);
+        let mut flagged = 0;
+        for some in ids.chunks(BULK) {
+            flagged += self.client.query_one(&query, &[&some]).await?.get::<_, i64>(0);
+        }
+        Ok(flagged.try_into()?)
+    }
+
     /// Rows that are not completed. Reads the whole table.
     pub(crate) async fn open_rows(&self) -> anyhow::Result<u64> {
         let query = format!("SELECT count(*) FROM {} WHERE fraud_score IS NULL", self.name);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use assay::base::clock::{Clock as _, SystemClock};
 use assay::store::files::{Kind, Table as FileTable, Values};
 use assay::transaction::Transaction;
 use clap::Args;
@@ -19,7 +20,7 @@ use tokio::sync::{Mutex, watch};
 use super::fleet::{Fleet, Options};
 use super::judge::{Expected, Judge, Verdict};
 use super::pace::parse_rate;
-use super::payments::{Payments, of_file};
+use super::payments::{Payments, moments, of_file};
 use super::record::Decoder;
 use super::replay::{Sending, Sent, Verdicts, plan, send};
 use super::servers::Servers;
@@ -36,13 +37,13 @@ pub(crate) struct Trial {
     pub(crate) servers: Servers,
     #[command(flatten)]
     pub(crate) fleet: Options,
-    /// File of payments: .parquet, .csv, .ndjson; simulated ones without it.
+    /// File of payments: .parquet, .csv, .ndjson; without it simulated ones, which happen at the pace at which they are sent.
     #[arg(long)]
     input: Option<PathBuf>,
     /// How the file's fields map to canonical ones.
     #[arg(long, default_value = "canonical")]
     connector: String,
-    /// The most payments that are sent.
+    /// The most payments that are sent; simulated ones must be counted, but where the command knows how long it lasts.
     #[arg(long, default_value_t = MOST, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     count: u64,
     /// Payments a second, at most.
@@ -96,6 +97,7 @@ pub(crate) struct Outcome {
 #[derive(Clone)]
 pub(crate) struct Scene {
     pub(crate) fleet: Arc<Mutex<Fleet>>,
+    pub(crate) payments: Arc<Vec<Transaction>>,
     /// True once everything was sent: no disturbance begins after that.
     pub(crate) ended: watch::Receiver<bool>,
 }
@@ -109,15 +111,34 @@ impl Scene {
 }
 
 impl Trial {
+    /// Sends simulated payments for so long, unless it was told how many or a file of them.
+    pub(crate) fn lasting(&mut self, span: Duration) {
+        if self.count == MOST && self.input.is_none() {
+            self.count = payments_in(span, self.rate);
+        }
+    }
+
     /// Runs it. `disturb` gets hold of the instances; it ends when all was sent and says what it did.
     pub(crate) async fn run<F>(&self, disturb: impl FnOnce(Scene) -> F) -> anyhow::Result<Outcome>
+    where
+        F: Future<Output = anyhow::Result<Vec<String>>>,
+    {
+        self.run_with_rows(usize::MAX, disturb).await
+    }
+
+    /// The same with the rows of the first `rows` payments; the disturbance writes the others.
+    pub(crate) async fn run_with_rows<F>(
+        &self,
+        rows: usize,
+        disturb: impl FnOnce(Scene) -> F,
+    ) -> anyhow::Result<Outcome>
     where
         F: Future<Output = anyhow::Result<Vec<String>>>,
     {
         let payments = Arc::new(self.payments()?);
         ensure!(!payments.is_empty(), "there is nothing to send");
         let mut table = Table::open(&self.servers).await?;
-        let new = table.insert(&payments).await?;
+        let new = table.insert(payments.get(..rows).unwrap_or(&payments)).await?;
         table.settle().await?;
         drop(table);
         say(&format!("{} payments, {new} new rows", payments.len()))?;
@@ -125,7 +146,7 @@ impl Trial {
 
         let fleet = Arc::new(Mutex::new(Fleet::start(&self.fleet).await?));
         let (ended, watched) = watch::channel(false);
-        let scene = Scene { fleet: Arc::clone(&fleet), ended: watched };
+        let scene = Scene { fleet: Arc::clone(&fleet), payments: Arc::clone(&payments), ended: watched };
         let (sent, disturbances) = tokio::try_join!(self.send(Arc::clone(&payments), ended), disturb(scene))?;
 
         let ids: Vec<String> = payments.iter().map(|payment| payment.transaction_id.to_string()).collect();
@@ -145,7 +166,10 @@ impl Trial {
             Some(path) => of_file(path, &self.connector, usize::try_from(self.count)?),
             None => {
                 ensure!(self.count < MOST, "--count is needed for simulated payments");
-                Ok(Payments::new(self.seed)?.take(self.count))
+                #[expect(clippy::cast_precision_loss, reason = "payments of a run are far below 2^53")]
+                let count = self.count as f64;
+                let span = Duration::try_from_secs_f64(count / self.rate)?;
+                Ok(Payments::new(self.seed)?.take_at(moments(SystemClock.now(), span, self.count)))
             }
         }
     }
@@ -202,6 +226,13 @@ impl Trial {
         }
         Ok(expected)
     }
+}
+
+/// How many payments leave in `span`, between 1 and the most.
+pub(crate) fn payments_in(span: Duration, rate: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded before")]
+    let count = (span.as_secs_f64() * rate).clamp(1.0, 4_999_999.0) as u64;
+    count
 }
 
 /// Columns of numbers of a file whose rows are those payments; more rows than payments are cut off.
