@@ -1,5 +1,6 @@
 //! How fast a full topic is worked off: from the start of assay, or from the last event, to the last completed row.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use assay::base::clock::{Clock as _, Millis, SystemClock};
 use clap::Args;
 use serde::Serialize;
 
-use super::payments::{Payments, body, moments};
+use super::payments::{Payments, body, moments, of_file};
 use super::producer::{Outgoing, Producer};
 use super::servers::Servers;
 use super::table::Table;
@@ -24,7 +25,13 @@ pub(crate) struct Backlog {
     /// Payments.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     count: u64,
-    /// The payments happen evenly over so long a time before now: a backlog is what gathered in a while.
+    /// Payments out of a file, the first ones, in place of simulated ones of customers that nobody knows yet.
+    #[arg(long)]
+    input: Option<PathBuf>,
+    /// The language of the file.
+    #[arg(long, default_value = "canonical", requires = "input")]
+    connector: String,
+    /// Simulated payments happen evenly over so long a time before now: a backlog is what gathered in a while.
     #[arg(long, default_value = "1h", value_parser = assay::base::span::parse)]
     span: Duration,
     /// Process of Kafka, whose processor time is told.
@@ -73,6 +80,8 @@ struct Outcome {
 
 /// The newest rows are asked about until they are completed; only then are all of them.
 const NEWEST: usize = 1_000;
+/// Rows written together.
+const CHUNK: usize = 20_000;
 
 /// Ends the started program when dropped.
 struct Started(Child);
@@ -126,12 +135,18 @@ impl Backlog {
     /// Rows first, events second; the ids in their order.
     async fn fill(&self, table: &mut Table) -> anyhow::Result<Vec<String>> {
         let producer = Producer::open(&self.servers, Duration::from_millis(20))?;
-        let mut payments = Payments::new(self.seed)?;
+        let mut ids = Vec::new();
+        let (mut simulated, mut of_file) = match &self.input {
+            Some(path) => (None, of_file(path, &self.connector, usize::try_from(self.count)?)?.into_iter()),
+            None => (Some(Payments::new(self.seed)?), Vec::new().into_iter()),
+        };
         let start = SystemClock.now().0.saturating_sub(i64::try_from(self.span.as_millis())?);
         let mut moments = moments(Millis(start), self.span, self.count);
-        let mut ids = Vec::new();
         loop {
-            let some = payments.take_at(moments.by_ref().take(20_000));
+            let some = match &mut simulated {
+                Some(payments) => payments.take_at(moments.by_ref().take(CHUNK)),
+                None => of_file.by_ref().take(CHUNK).collect(),
+            };
             if some.is_empty() {
                 break;
             }
@@ -143,6 +158,7 @@ impl Backlog {
             ids.extend(some.iter().map(|payment| payment.transaction_id.to_string()));
         }
         producer.settle(Duration::from_secs(120))?;
+        ensure!(ids.len() as u64 == self.count, "there are {} payments, not {}", ids.len(), self.count);
         Ok(ids)
     }
 

@@ -196,12 +196,7 @@ impl<L: LabelSet> Family for Timer<L> {
     const LABELS: &'static [(&'static str, &'static [&'static str])] = L::LABELS;
 
     fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let family = HistogramVec::new(options, &names(L::LABELS))?;
-        let sets = combinations(L::LABELS);
-        let series = sets.iter().map(|set| family.get_metric_with_label_values(set)).collect::<Result<_, _>>()?;
-        registry.register(Box::new(family))?;
-        Ok(Self(series, PhantomData))
+        Ok(Self(histograms::<L>(registry, name, help, SECONDS)?, PhantomData))
     }
 }
 
@@ -227,13 +222,23 @@ impl<L: LabelSet> Family for Sizes<L> {
     const LABELS: &'static [(&'static str, &'static [&'static str])] = L::LABELS;
 
     fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SIZES.to_vec());
-        let family = HistogramVec::new(options, &names(L::LABELS))?;
-        let sets = combinations(L::LABELS);
-        let series = sets.iter().map(|set| family.get_metric_with_label_values(set)).collect::<Result<_, _>>()?;
-        registry.register(Box::new(family))?;
-        Ok(Self(series, PhantomData))
+        Ok(Self(histograms::<L>(registry, name, help, SIZES)?, PhantomData))
     }
+}
+
+/// A histogram with these buckets for each set of labels, registered.
+fn histograms<L: LabelSet>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Vec<Histogram>, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    let family = HistogramVec::new(options, &names(L::LABELS))?;
+    let sets = combinations(L::LABELS);
+    let series = sets.iter().map(|set| family.get_metric_with_label_values(set)).collect::<Result<_, _>>()?;
+    registry.register(Box::new(family))?;
+    Ok(series)
 }
 
 /// A family of gauges a partition: its number is the last label, and a series is there once it was set.
