@@ -74,6 +74,7 @@ impl Servers {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
         let name = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::SeqCst));
         let folder = root.join(format!(".cache/test-stack/{name}"));
+        std::fs::create_dir_all(&folder).unwrap();
         // Held together, so that no two are the same.
         let ports = [nodes, nodes, 1, nodes].map(free);
         let [kafka, controller, postgres, secured] = [0, 1, 2, 3].map(|number: usize| ports.get(number).unwrap().0);
