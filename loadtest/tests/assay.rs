@@ -1,13 +1,16 @@
-//! assay on the stack, from outside: instances that are killed, servers that go away, races, poison. What the harness
-//! judges is what Kafka and PostgreSQL hold at the end, never what assay says of it.
+//! assay on the stack, from outside: instances that are killed, servers that go away, nodes that are lost, TLS and passwords.
+//! What the harness judges is what Kafka and PostgreSQL hold at the end, never what assay says of it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod servers;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use servers::{PROGRAM, Servers};
 
@@ -17,6 +20,25 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Whether the tests take their long form.
 fn is_long() -> bool {
     std::env::var_os("ASSAY_LONG").is_some()
+}
+
+/// Says that a test did not run, and why.
+fn undone(line: &str) {
+    eprintln!("NOT RUN: {line}");
+    if let Some(path) = std::env::var_os("ASSAY_UNDONE") {
+        let mut file = File::options().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+/// Whether both servers are this run's own, so that a test may stop them or say how they listen; `what` is said where not.
+fn are_own(what: &str) -> bool {
+    let elsewhere = ["ASSAY_TEST_KAFKA", "ASSAY_TEST_POSTGRES_URL"];
+    let named = elsewhere.into_iter().find(|name| std::env::var_os(name).is_some_and(|place| !place.is_empty()));
+    if let Some(name) = named {
+        undone(&format!("{what}: {name} names a server that is not the test's own"));
+    }
+    named.is_none()
 }
 
 /// The program under test lies beside the harness.
@@ -41,9 +63,6 @@ fn instances(servers: &Servers, number: usize, port: u16) -> Vec<String> {
         folder.display().to_string(),
     ];
     for pair in [
-        format!("ASSAY__KAFKA__BROKERS=127.0.0.1:{}", servers.kafka),
-        format!("ASSAY__POSTGRES__PORT={}", servers.postgres),
-        "ASSAY__POSTGRES__USER=postgres".to_owned(),
         "ASSAY__KAFKA__SESSION_TIMEOUT=6s".to_owned(),
         "ASSAY__KAFKA__PARTITIONS=4".to_owned(),
         "ASSAY__STREAM__SETTLE=200ms".to_owned(),
@@ -71,7 +90,7 @@ fn assay_writes(words: &[&str], file: &Path) -> String {
 fn every_payment_is_decided_once_whoever_is_killed_and_its_features_are_those_of_the_file() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = Servers::start();
-    servers.stack("prepare --partitions 4", &[]);
+    servers.prepare(4);
     let (customers, days) = if is_long() { ("2000", "30") } else { ("300", "12") };
     let words = ["simulate", "--customers", customers, "--terminals", "150", "--days", days, "--seed", "11"];
     let payments = assay_writes(&words, &servers.folder.join("payments.parquet"));
@@ -91,9 +110,127 @@ fn every_payment_is_decided_once_whoever_is_killed_and_its_features_are_those_of
 #[test]
 fn servers_that_go_away_lose_nothing_and_double_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !are_own("servers that go away") {
+        return;
+    }
     let servers = Servers::start();
-    servers.stack("prepare --partitions 4", &[]);
+    servers.prepare(4);
     let rest = instances(&servers, 2, 18_190);
     let outcome = servers.figures("faults --count 6000 --rate 300 --away 4s --there 4s", &rest);
     assert!(outcome["disturbances"].as_array().unwrap().len() >= 2, "{outcome}");
+}
+
+#[test]
+fn an_instance_comes_and_goes_and_postgres_is_away_while_payments_wait_for_their_rows() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let servers = Servers::start();
+    servers.prepare(4);
+    let phase = if is_long() { "20s" } else { "2s" };
+    let outcome = servers.figures(&format!("members --rate 200 --phase {phase}"), &instances(&servers, 2, 18_200));
+    let phases = outcome["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 5, "{outcome}");
+    assert!(phases.iter().all(|phase| phase["predict"]["answers"]["200"].as_u64() > Some(0)), "{outcome}");
+    if are_own("memory while PostgreSQL is away") {
+        let away = servers.figures("away --rate 200 --duration 3s --there 2s", &instances(&servers, 1, 18_200));
+        assert!(away["memory"]["most"].as_f64() > Some(1.0), "{away}");
+        assert!(away["memory"]["rows_later"].as_u64() > Some(900), "{away}");
+    }
+}
+
+#[test]
+fn a_node_of_three_may_be_lost() {
+    let what = "a Kafka of three nodes that loses one after the other";
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_long() {
+        return undone(&format!("{what}: only in the long form, ASSAY_LONG=1"));
+    }
+    if !are_own(what) {
+        return;
+    }
+    let servers = Servers::start_with(3, false);
+    servers.prepare(4);
+    let mut rest = instances(&servers, 2, 18_210);
+    rest.extend(["--env".to_owned(), "ASSAY__KAFKA__REPLICAS=3".to_owned()]);
+    let words = "faults --outages node-1,node-2,node-3 --count 45000 --rate 300 --away 30s --there 10s";
+    let outcome = servers.figures(words, &rest);
+    assert_eq!(outcome["disturbances"].as_array().unwrap().len(), 3, "{outcome}");
+}
+
+#[test]
+fn kafka_may_ask_for_tls_and_a_password() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !are_own("TLS and passwords of Kafka") {
+        return;
+    }
+    let servers = Servers::start_with(1, true);
+    servers.prepare(4);
+    let secrets = servers.folder.join("kafka/secure");
+    let password = std::fs::read_to_string(secrets.join("password")).unwrap();
+    let with = |sasl: &str, authority: &Path, password: &str| {
+        [
+            format!("ASSAY__KAFKA__BROKERS=127.0.0.1:{}", servers.secure.unwrap()),
+            "ASSAY__KAFKA__TLS=on".to_owned(),
+            format!("ASSAY__KAFKA__CA_FILE={}", authority.display()),
+            format!("ASSAY__KAFKA__SASL={sasl}"),
+            "ASSAY__KAFKA__USER=assay".to_owned(),
+            format!("ASSAY__KAFKA__PASSWORD={password}"),
+        ]
+    };
+    let authority = secrets.join("ca.pem");
+    // The harness speaks to the plain listener.
+    for sasl in ["scram_sha_512", "scram_sha_256", "plain"] {
+        let mut rest = instances(&servers, 1, 18_220);
+        rest.extend(with(sasl, &authority, &password).into_iter().flat_map(|pair| ["--env".to_owned(), pair]));
+        let outcome = servers.figures("faults --outages none --count 200 --rate 200", &rest);
+        assert_eq!(outcome["verdict"]["decided"], 200, "{sasl}: {outcome}");
+    }
+
+    // A certificate that signed nothing here.
+    let stranger = servers.folder.join("stranger.pem");
+    let key = servers.folder.join("stranger.key");
+    let words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=stranger";
+    let mut openssl = Command::new("openssl");
+    openssl.args(words.split(' ')).arg("-keyout").arg(&key).arg("-out").arg(&stranger).stderr(Stdio::null());
+    assert!(openssl.status().unwrap().success());
+    let wrong = "wrong-yH2cTq8";
+    let starts = [
+        ("a wrong password", with("scram_sha_512", &authority, wrong), wrong),
+        ("a certificate of a stranger", with("scram_sha_512", &stranger, &password), &password),
+    ];
+    // Both at once: each asks Kafka again for a while.
+    std::thread::scope(|scope| {
+        for (what, environment, secret) in &starts {
+            let log = servers.folder.join(format!("{what}.log"));
+            let servers = &servers;
+            scope.spawn(move || {
+                let told = refused_start(servers, environment, &log);
+                assert!(told.contains("Kafka") && !told.contains(secret), "{what}: {told}");
+            });
+        }
+    });
+}
+
+/// What an instance said that did not start, which it must not take long for.
+fn refused_start(servers: &Servers, environment: &[String], log: &Path) -> String {
+    let file = File::create(log).unwrap();
+    let mut command = Command::new(assay());
+    servers.at_home(&mut command).args(["serve", "--config", "config/stack.toml"]);
+    command.envs(environment.iter().map(|pair| pair.split_once('=').unwrap()));
+    command.env("ASSAY__SERVER__LISTEN", "127.0.0.1:0").env("ASSAY__KAFKA__PARTITIONS", "4");
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    let (mut child, begun) = (command.spawn().unwrap(), Instant::now());
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if begun.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(status.is_some_and(|status| !status.success()), "it must end with an error: {told}");
+    told
 }

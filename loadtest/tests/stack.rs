@@ -1,6 +1,6 @@
 //! `loadtest stack` against Kafka and PostgreSQL themselves, with the bare loop in assay's place.
 //!
-//! Both servers are started by the project's scripts, on free ports and data folders of their own, and go when the test ends.
+//! Both servers are started by the project's scripts, or named in the environment: servers/mod.rs says how.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -14,11 +14,12 @@ use servers::{PROGRAM, Servers};
 #[test]
 fn the_harness_measures_a_stack_without_assay() {
     let servers = Servers::start();
-    assert!(servers.stack("prepare --partitions 4", &[]).contains("(4 new)"));
+    assert!(servers.prepare(4).contains("(4 new)"));
     // What is there stays; another number of partitions is a fault, not a silence.
-    assert!(servers.stack("prepare --partitions 4", &[]).contains("(0 new)"));
-    let other = Command::new(PROGRAM).args(["stack", "prepare"]).args(servers.places()).output().unwrap();
-    assert!(!other.status.success() && String::from_utf8_lossy(&other.stderr).contains("4 partitions, not 8"));
+    assert!(servers.prepare(4).contains("(0 new)"));
+    let other = Command::new(PROGRAM).args(["stack", "prepare", "--role", ""]).args(servers.places()).output().unwrap();
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && told.contains("4 partitions, not 8"), "{told}");
 
     let sent = servers.stack("pay --count 200 --rate 1000", &[]);
     assert!(sent.contains("200 rows written, 200 events acknowledged"), "{sent}");

@@ -17,6 +17,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::producer::{Outgoing, Producer};
 use super::servers::Servers;
@@ -41,10 +42,13 @@ const SIZE: usize = 1_000;
 impl Bare {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let running = Running::start(&self.servers, "loadtest-bare")?;
+        // In order in either case: a member that only vanishes keeps its partitions from the next one for 45 s.
         let stopped = async {
+            let mut ended = signal(SignalKind::terminate())?;
             tokio::select! {
                 () = tokio::time::sleep(self.duration) => Ok(()),
                 signal = tokio::signal::ctrl_c() => signal,
+                _ = ended.recv() => Ok(()),
             }
         };
         runtime()?.block_on(stopped)?;
@@ -60,11 +64,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// From `servers.transactions` by way of `servers.decisions` to the table, in groups whose names begin with `group`.
+    /// From `servers.transactions` by way of `servers.decisions` to the table, in groups whose names begin with `group` and end with their topic's.
     pub(crate) fn start(servers: &Servers, group: &str) -> anyhow::Result<Self> {
         let (stopping, completed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let first = consumer(servers, &format!("{group}-score"), &servers.transactions)?;
-        let second = consumer(servers, &format!("{group}-update"), &servers.decisions)?;
+        let first = consumer(servers, &format!("{group}-score-{}", servers.transactions), &servers.transactions)?;
+        let second = consumer(servers, &format!("{group}-update-{}", servers.decisions), &servers.decisions)?;
         let producer = Producer::open(servers, Duration::ZERO)?;
         let (stop, topic) = (Arc::clone(&stopping), servers.decisions.clone());
         let score = std::thread::spawn(move || score(&first, &producer, &topic, &stop));

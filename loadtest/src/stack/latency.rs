@@ -87,8 +87,8 @@ struct Measured {
 impl Latency {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let own = Servers {
-            transactions: "loadtest.bare.transactions".to_owned(),
-            decisions: "loadtest.bare.decisions".to_owned(),
+            transactions: format!("{}.bare", self.servers.transactions),
+            decisions: format!("{}.bare", self.servers.decisions),
             ..self.servers.clone()
         };
         runtime()?.block_on(async {

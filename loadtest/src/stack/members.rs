@@ -235,11 +235,11 @@ mod tests {
             span: Duration::from_secs(1),
         };
         let sent: HashMap<String, i64> = ["a", "b", "c", "d"].map(|id| (id.to_owned(), 900)).into();
-        let rows = [("a", 950), ("b", 1_100), ("c", 2_000), ("d", 9_900), ("foreign", 1_500)];
+        let rows = [("a", 950), ("b", 1_100), ("c", 2_000), ("d", 2_700), ("foreign", 1_500)];
         let rows = rows.map(|(id, at)| (id.to_owned(), at));
         let reports = of_phases(&[phase(1_000), phase(2_000)], &sent, &rows).unwrap();
         let figures: Vec<Figures> = reports.iter().map(|report| report.figures(Duration::from_secs(1))).collect();
         assert_eq!(figures.iter().map(|figures| figures.requests).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(figures.iter().map(|figures| figures.max).collect::<Vec<_>>(), [200, 9_000]);
+        assert_eq!(figures.iter().map(|figures| figures.max).collect::<Vec<_>>(), [200, 1_800]);
     }
 }
