@@ -252,7 +252,10 @@ impl<S> Core<S> {
         let cell = Arc::new(Mutex::new(Some(sender)));
         let theirs = Arc::clone(&cell);
         self.record_then(record, move |fate| {
-            if let (Err(error), Some(sender)) = (fate, take(&theirs)) {
+            // An acknowledgement may come before the answer below: the sender stays there for it.
+            if let Err(error) = fate
+                && let Some(sender) = take(&theirs)
+            {
                 drop(sender.send(Err(error)));
             }
         });

@@ -106,13 +106,13 @@ impl Ids {
         self.sweep(horizon);
     }
 
-    /// Second and hash of those without a full decision.
-    pub(crate) fn undecided(&self) -> impl Iterator<Item = (u32, [u8; 12])> {
+    /// Second and hash of those whose first record was not seen in the shared log.
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (u32, [u8; 12])> {
         let entries = self.shards.iter().flat_map(|shard| &shard.slots).filter(|entry| is_occupied(entry));
         entries.filter_map(|entry| {
             let seen = decode(entry);
             let (hash, _) = entry.split_first_chunk::<12>()?;
-            (!seen.decided).then_some((seen.second, *hash))
+            (!seen.confirmed).then_some((seen.second, *hash))
         })
     }
 

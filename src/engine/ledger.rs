@@ -25,7 +25,7 @@ use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
 use super::labels::Waiting;
 use super::ports::{Filled, Record, event_label};
-use super::undecided::Undecided;
+use super::unconfirmed::Unconfirmed;
 use crate::base::clock::Millis;
 use crate::base::hash::HashKey;
 use crate::base::money::BaseAmount;
@@ -130,7 +130,7 @@ pub(super) struct Ledger<S> {
     pub(super) history: History,
     pub(super) ids: Ids,
     pub(super) waiting: Waiting,
-    pub(super) undecided: Undecided,
+    pub(super) unconfirmed: Unconfirmed,
     pub(super) open: HashMap<CompactString, Open<S>>,
     pub(super) due: VecDeque<CompactString>,
     /// Whether the log holds undecided transactions that `due` does not.
@@ -157,7 +157,7 @@ impl<S> Ledger<S> {
             history,
             ids: Ids::new(),
             waiting,
-            undecided: Undecided::default(),
+            unconfirmed: Unconfirmed::default(),
             open: HashMap::new(),
             due: VecDeque::new(),
             overflowed: true,
@@ -174,9 +174,9 @@ impl<S> Ledger<S> {
         }
     }
 
-    /// Before it, ids and history's order within a millisecond are forgotten: the horizon, or what is not decided yet.
+    /// Before it, ids and history's order within a millisecond are forgotten: the horizon, or what is not confirmed yet.
     pub(super) fn kept_from(&self) -> Millis {
-        self.undecided.oldest().map_or_else(|| self.horizon(), |oldest| oldest.min(self.horizon()))
+        self.unconfirmed.oldest().map_or_else(|| self.horizon(), |oldest| oldest.min(self.horizon()))
     }
 
     /// What is unknown before it is too old.
@@ -341,9 +341,6 @@ impl<S> Ledger<S> {
         if let Some((score, flagged, degraded, model)) = outcome {
             (seen.score, seen.flagged, seen.degraded, seen.decided) = (score, flagged, degraded, true);
             seen.model = self.number_of(model);
-        }
-        if seen.decided {
-            self.undecided.remove(marked.id, marked.occurred_at);
         }
         let kept = self.kept_from();
         self.ids.put(marked.id, &seen, kept);

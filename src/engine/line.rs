@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
 use super::core::{Claim, Core, Settled, of_log, overloaded, unavailable};
@@ -330,8 +331,11 @@ async fn settled(
     received: &Received,
     patience: Option<Duration>,
 ) -> Result<Settled, EngineError> {
-    if let Ok(known) = receiver.try_recv() {
-        return known.map_err(of_log);
+    match receiver.try_recv() {
+        Ok(known) => return known.map_err(of_log),
+        // To wait for it after that would be a panic.
+        Err(TryRecvError::Closed) => return Err(of_log(LogError::Closed)),
+        Err(TryRecvError::Empty) => {}
     }
     let left = remaining(received);
     match timeout(patience.map_or(left, |patience| patience.min(left)), receiver).await {

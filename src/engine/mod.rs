@@ -24,7 +24,7 @@ pub mod ports;
 mod rebuild;
 mod recall;
 pub mod snapshot;
-mod undecided;
+mod unconfirmed;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

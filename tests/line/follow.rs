@@ -60,8 +60,11 @@ impl Stream {
         let house = house_of(|parts| {
             parts.set_up = SetUp::Stack;
             change(parts);
-        })
-        .await;
+        });
+        Self::of(house.await)
+    }
+
+    fn of(house: House) -> Self {
         let ends: Arc<Ends> = Arc::default();
         let follower = Arc::new(house.engine.follower(Arc::clone(&ends), Handle::current()));
         Self { house, follower, ends, offset: 0 }
@@ -168,4 +171,43 @@ async fn topics_that_begin_midway_are_told_until_the_windows_are_full() {
         let told = stream.decision(id).await.reasons.iter().any(|reason| reason.code == "history_incomplete");
         assert_eq!(told, incomplete, "{id}");
     }
+}
+
+/// What a restart does to a record that was acknowledged and not read back: it is another process's then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_comes_back_after_a_restart_counts_its_transaction_once_however_late() {
+    let names = ["merchant_tx_count_1d", "merchant_distinct_customers_1h", "customer_tx_count_1d"];
+    let counting = |parts: &mut EngineParts<Scored>| {
+        parts.set_up = SetUp::Stack;
+        parts.history.lateness = HOUR;
+        let model = Scored { features: names.map(String::from).to_vec(), ..Arc::into_inner(model()).unwrap() };
+        parts.model = Some(Arc::new(model));
+    };
+    let at_merchant = |id: &str, at, merchant: &str| Transaction {
+        merchant_id: Some(merchant.into()),
+        customer_id: format!("{id}'s").into(),
+        ..transaction(id, at, 700)
+    };
+    let mut before = Stream::new(counting).await;
+    let x = at_merchant("late", 0, "m");
+    let batch = vec![before.owned(x.clone())];
+    assert_eq!(before.follow(batch).await, [(0, End::Decided)]);
+    let record = record_of_another(&x, &*before.decision("late").await, 0.007);
+    // The stream goes on by more than the lateness, and the merchant is swept; the index, which is swept shard by shard, still
+    // knows the id.
+    for number in 0..24 {
+        let batch = vec![before.owned(at_merchant(&format!("o{number}"), HOUR + MINUTE + number, "other"))];
+        before.follow(batch).await;
+    }
+    let mut snapshot = snapshots::begin(&before.house);
+    let shards = snapshots::rest(&mut snapshot);
+    let header = assay::engine::snapshot::Shards::header(&snapshot).clone();
+
+    let house = snapshots::fresh(Arc::new(MemoryLog::new()), counting);
+    snapshots::restore(&house, &header, &shards).unwrap();
+    let mut after = Stream::of(house);
+    let batch = vec![record, after.owned(at_merchant("y", HOUR + 2 * MINUTE, "m"))];
+    assert_eq!(after.follow(batch).await, [(0, End::Decided)]);
+    let used = after.house.engine.features("y").await.unwrap().unwrap();
+    assert_eq!(used["merchant_tx_count_1d"], 2, "x and y itself");
 }

@@ -11,19 +11,19 @@ fn label(id: &str, at: i64) -> Label {
 }
 
 /// An engine that does not run yet.
-fn fresh(log: Arc<MemoryLog>, change: impl FnOnce(&mut EngineParts<Scored>)) -> House {
+pub(super) fn fresh(log: Arc<MemoryLog>, change: impl FnOnce(&mut EngineParts<Scored>)) -> House {
     let model = model();
     let mut parts = parts(log.clone(), Some(model.clone()));
     change(&mut parts);
     House { engine: Engine::new(parts).unwrap(), log, model }
 }
 
-fn begin(house: &House) -> Snapshot<Scored> {
+pub(super) fn begin(house: &House) -> Snapshot<Scored> {
     house.engine.snapshot(Millis(START), None, || NOWHERE).unwrap()
 }
 
 /// Every shard that is left.
-fn rest(snapshot: &mut Snapshot<Scored>) -> Vec<Vec<u8>> {
+pub(super) fn rest(snapshot: &mut Snapshot<Scored>) -> Vec<Vec<u8>> {
     let (mut shards, mut shard) = (Vec::new(), Vec::new());
     while snapshot.next_shard(&mut shard).unwrap() {
         shards.push(std::mem::take(&mut shard));
@@ -31,7 +31,7 @@ fn rest(snapshot: &mut Snapshot<Scored>) -> Vec<Vec<u8>> {
     shards
 }
 
-fn restore(house: &House, header: &Header, shards: &[Vec<u8>]) -> Result<(), RestoreError<std::io::Error>> {
+pub(super) fn restore(house: &House, header: &Header, shards: &[Vec<u8>]) -> Result<(), RestoreError<std::io::Error>> {
     let mut shards = shards.iter();
     let next = |into: &mut Vec<u8>| match shards.next() {
         Some(shard) => {

@@ -18,9 +18,9 @@ impl<S> Ledger<S> {
     }
 
     /// Lets a copy of a transaction that is in history count for the optional entities it names. That the same event is
-    /// inserted twice changes nothing.
+    /// inserted twice changes nothing, as long as history knows its ids: an older copy fills nothing.
     pub(super) fn fill(&mut self, transaction: &Transaction, base: BaseAmount) {
-        if !transaction.has_optional() {
+        if !transaction.has_optional() || transaction.occurred_at < self.kept_from() {
             return;
         }
         self.history.complete(&Event { transaction, base }, Transaction::requires);

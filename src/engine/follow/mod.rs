@@ -189,14 +189,16 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             for met in transactions {
                 self.meet(&mut ledger, met, &active, &mut opened, &mut unknown);
             }
-            let kept = ledger.undecided.oldest();
-            ledger.history.keep_from(kept);
             if let Some(newest) = ledger.newest {
+                let reached = self.core.catalogue.reach().saturating_add(ledger.lateness);
+                ledger.unconfirmed.forget_before(Millis(newest.0.saturating_sub(reached)));
                 let given_up = ledger.waiting.give_up(newest);
                 if given_up > 0 {
                     core.observer.unmatched(given_up);
                 }
             }
+            let kept = ledger.unconfirmed.oldest();
+            ledger.history.keep_from(kept);
             self.read(&mut ledger, opened, &active)
         };
         core.observer.step(Step::Observe, at.elapsed());
@@ -258,6 +260,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         }
         let Some(published) = published else {
             if let Some(seen) = known {
+                ledger.unconfirmed.remove(id, seen.second);
                 ledger.put(id, Seen { confirmed: true, ..seen });
             }
             return;
@@ -283,7 +286,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             confirmed: true,
             ..Seen::undecided(fingerprint_of(self.core.key, transaction), second_of(transaction.occurred_at))
         };
-        ledger.undecided.remove(id, transaction.occurred_at);
+        ledger.unconfirmed.remove(id, seen.second);
         ledger.put(id, seen);
         if wanted {
             let mut decision = (*published.decision).clone();
@@ -330,8 +333,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
                 }
             }
         }
-        if seen.is_none_or(|seen| !seen.decided) {
-            ledger.undecided.put(marked.id, transaction.occurred_at);
+        if seen.is_none_or(|seen| !seen.confirmed) {
+            ledger.unconfirmed.put(marked.id, transaction.occurred_at);
         }
         let Some((place, _)) = place else { return };
         if seen.is_some_and(|seen| seen.decided) {

@@ -26,8 +26,8 @@ use thiserror::Error;
 use super::core::Core;
 use super::ledger::Ledger;
 use super::ports::Scorer;
-use super::undecided::Undecided;
-use super::{Engine, Label, empty_ledger};
+use super::unconfirmed::Unconfirmed;
+use super::{Engine, Label, SetUp, empty_ledger};
 use crate::base::clock::Millis;
 use crate::decision::ModelRef;
 use crate::features::history::export::{HELD_EVENTS, ImportError, Lapsed, Walk, key_check, plan_hash};
@@ -213,8 +213,11 @@ impl<S: Scorer> Engine<S> {
         }
         (ledger.newest, ledger.incomplete) = (header.stream_time, header.incomplete);
         ledger.complete_at = header.complete_from;
-        ledger.undecided = Undecided::of(&ledger.ids);
-        ledger.history.keep_from(ledger.undecided.oldest());
+        // Where the log is the instance's own nothing is ever confirmed.
+        if self.core.set_up == SetUp::Stack {
+            ledger.unconfirmed = Unconfirmed::of(&ledger.ids);
+        }
+        ledger.history.keep_from(ledger.unconfirmed.oldest());
         if unmatched > 0 {
             self.core.observer.unmatched(unmatched);
         }
