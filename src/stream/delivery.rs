@@ -5,7 +5,8 @@
 //!                                                     │ it failed: pause, poll on, write the same batch again
 //! ```
 //!
-//! In: records. Out: what the destination keeps. A batch is what queued while the one before was written. Offsets are
+//! In: records. Out: what the destination keeps. A batch is what queued while the one before was written; behind a full one
+//! the next is read meanwhile. Offsets are
 //! committed after the destination has kept everything below them, and only for partitions that are still this member's.
 //! A destination that is down delays nobody else: the backlog stays in Kafka, this loop goes on polling for its group.
 
@@ -21,13 +22,14 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::kafka::{KafkaOptions, StreamError, leave, tell, tell_error};
 use super::offsets;
 use super::record::Decoder;
 use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
-use crate::engine::delivery::{Delivered, Destination, Kept};
+use crate::engine::delivery::{Delivered, Destination, DestinationError, Kept};
 use crate::ops::metrics::{self, Metrics};
 
 /// How a destination is delivered to.
@@ -125,15 +127,24 @@ struct Work<D> {
     stop: Arc<AtomicBool>,
 }
 
+/// Records that are written together, and the offsets behind them.
+struct Batch {
+    records: Arc<Vec<Delivered>>,
+    next: BTreeMap<i32, i64>,
+    /// The assignment in which they were read.
+    assignment: u64,
+    begun: Instant,
+}
+
 impl<D: Destination> Work<D> {
     fn run(mut self) {
         let (mut looked, mut committed) = (Instant::now(), Instant::now());
+        let mut ahead = None;
         while !self.stop.load(Ordering::Relaxed) {
-            let before = self.changes.load(Ordering::SeqCst);
-            let (batch, next) = self.gather();
-            // An assignment that changed while the batch was gathered: what of it is still this member's comes again.
-            if !next.is_empty() && before == self.changes.load(Ordering::SeqCst) {
-                self.write(&batch, &next, before);
+            let batch = ahead.take().unwrap_or_else(|| self.gather());
+            // Of an assignment that is over, what is still this member's comes again.
+            if !batch.next.is_empty() && self.is_assigned(&batch) {
+                ahead = self.write(&batch);
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 commit(&self.consumer, &self.topic, &self.place, CommitMode::Async);
@@ -150,12 +161,17 @@ impl<D: Destination> Work<D> {
         leave(self.consumer);
     }
 
+    fn is_assigned(&self, batch: &Batch) -> bool {
+        batch.assignment == self.changes.load(Ordering::SeqCst)
+    }
+
     /// What is there, at most a batch, and the offsets behind it.
-    fn gather(&mut self) -> (Vec<Delivered>, BTreeMap<i32, i64>) {
-        let (mut batch, mut next) = (Vec::new(), BTreeMap::new());
+    fn gather(&mut self) -> Batch {
+        let assignment = self.changes.load(Ordering::SeqCst);
+        let (mut records, mut next) = (Vec::new(), BTreeMap::new());
         let mut wait = POLL.min(self.options.look_after);
         let mut until: Option<Instant> = None;
-        while batch.len() < self.options.batch {
+        while records.len() < self.options.batch {
             let Some(polled) = self.consumer.poll(wait) else { break };
             match polled {
                 Ok(message) => {
@@ -164,7 +180,7 @@ impl<D: Destination> Work<D> {
                     let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
                     next.insert(partition, offset + 1);
                     match self.decoder.decode(payload) {
-                        Ok(published) => batch.push(Delivered { published, partition, offset, taken_at }),
+                        Ok(published) => records.push(Delivered { published, partition, offset, taken_at }),
                         Err(error) => {
                             tracing::error!(partition, offset, %error, "a record of the decisions cannot be read: it is passed over");
                         }
@@ -178,36 +194,35 @@ impl<D: Destination> Work<D> {
             let until = *until.get_or_insert_with(|| Instant::now() + self.options.linger);
             wait = until.saturating_duration_since(Instant::now());
         }
-        (batch, next)
+        Batch { records: Arc::new(records), next, assignment, begun: Instant::now() }
     }
 
-    /// Writes a batch until it is kept, this member's no longer, or the end is asked for.
-    fn write(&mut self, batch: &[Delivered], next: &BTreeMap<i32, i64>, assignment: u64) {
-        let begun = Instant::now();
+    /// Writes a batch until it is kept, this member's no longer, or the end is asked for. Behind a full one the next is
+    /// gathered while the destination works.
+    fn write(&mut self, batch: &Batch) -> Option<Batch> {
+        let writing = self.begin(batch);
+        let ahead = (batch.records.len() >= self.options.batch).then(|| self.gather());
+        let mut written = self.end(writing);
         let mut pause = PAUSES.0;
         let mut paused = false;
         loop {
-            let written = if batch.is_empty() {
-                Ok(Kept::default())
-            } else {
-                self.runtime.block_on(self.destination.write(batch))
-            };
             match written {
                 Ok(kept) => {
                     if paused {
                         self.hold(false);
-                        tracing::info!(destination = self.destination.name(), took = ?begun.elapsed(), "delivers again");
+                        tracing::info!(destination = self.destination.name(), took = ?batch.begun.elapsed(), "delivers again");
                     }
-                    self.count(batch, kept, begun);
-                    if assignment == self.changes.load(Ordering::SeqCst) {
-                        lock(&self.place).written.extend(next);
+                    self.count(&batch.records, kept, batch.begun);
+                    if self.is_assigned(batch) {
+                        lock(&self.place).written.extend(&batch.next);
                     }
-                    return;
+                    return ahead;
                 }
                 Err(error) => {
                     self.metrics.delivery_failures.up(self.label);
                     if !paused {
-                        tracing::warn!(%error, records = batch.len(), "a batch was not delivered; it is tried until it is");
+                        let records = batch.records.len();
+                        tracing::warn!(%error, records, "a batch was not delivered; it is tried until it is");
                         self.hold(true);
                         paused = true;
                     }
@@ -218,14 +233,27 @@ impl<D: Destination> Work<D> {
             while Instant::now() < until {
                 // Paused partitions bring nothing; the poll keeps this member in its group.
                 let _nothing = self.consumer.poll(POLL);
-                if self.stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                if assignment != self.changes.load(Ordering::SeqCst) {
-                    return;
+                if self.stop.load(Ordering::Relaxed) || !self.is_assigned(batch) {
+                    return None;
                 }
             }
+            let again = self.begin(batch);
+            written = self.end(again);
         }
+    }
+
+    /// Hands a batch to the destination, which works on the runtime's threads.
+    fn begin(&self, batch: &Batch) -> JoinHandle<Result<Kept, DestinationError>> {
+        let (destination, records) = (Arc::clone(&self.destination), Arc::clone(&batch.records));
+        self.runtime.spawn(async move {
+            if records.is_empty() { Ok(Kept::default()) } else { destination.write(&records).await }
+        })
+    }
+
+    fn end(&self, writing: JoinHandle<Result<Kept, DestinationError>>) -> Result<Kept, DestinationError> {
+        let destination = self.destination.name();
+        let ended = |error: JoinError| Err(DestinationError::Unavailable { destination, reason: error.to_string() });
+        self.runtime.block_on(writing).unwrap_or_else(ended)
     }
 
     fn hold(&self, hold: bool) {

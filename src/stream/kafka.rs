@@ -232,7 +232,7 @@ impl KafkaOptions {
         let mut config = self.consumer(format!("{}-reader-{instance:016x}", self.group));
         config.set("enable.partition.eof", "true");
         config.set("fetch.wait.max.ms", self.fetch_wait.as_millis().max(1).to_string());
-        config.set("fetch.message.max.bytes", "1048576").set("check.crcs", "true");
+        config.set("fetch.message.max.bytes", "262144").set("check.crcs", "true");
         config.create_with_context(Telling)
     }
 
@@ -276,9 +276,14 @@ pub(super) fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// Passes an error on that librdkafka tells of by itself.
 pub(super) fn tell_error(error: &KafkaError, reason: &str) {
-    // That a partition is at its end is asked for, and told by the poll.
-    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-        tracing::warn!(%error, reason, "kafka");
+    match error.rdkafka_error_code() {
+        // That a partition is at its end is asked for, and told by the poll.
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        // The log has said so, without saying the same again and again.
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+            tracing::debug!(%error, reason, "kafka");
+        }
+        _ => tracing::warn!(%error, reason, "kafka"),
     }
 }
 

@@ -11,9 +11,11 @@
 //! channel fills, the readers stop, the backlog stays in Kafka.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
+
+use super::input::{Input, Taken};
 use super::item::{Item, Poison, Topic, What};
 use super::lanes::Lanes;
 use super::owners::{Letter, Owners, Settling};
@@ -30,6 +32,8 @@ use crate::ops::metrics::Metrics;
 
 /// Items that are followed together: what keeps the ledger's lock for about a millisecond.
 const BATCH: usize = 128;
+/// Chunks that are taken before the next batch, at most.
+const CHUNKS: usize = 32;
 /// The pause while nothing more may be begun.
 const NO_ROOM: Duration = Duration::from_millis(1);
 /// The longest wait for something to arrive.
@@ -43,7 +47,7 @@ pub(super) struct Merging<S> {
     pub(super) follower: Follower<S, Settling>,
     pub(super) lanes: Lanes,
     pub(super) merge: Merge<Item>,
-    pub(super) input: Receiver<Read>,
+    pub(super) input: Input,
     pub(super) owners: Arc<Owners>,
     pub(super) state: Arc<State>,
     pub(super) rereading: Box<dyn Fn() -> Rereading + Send>,
@@ -65,16 +69,15 @@ impl<S: Scorer> Merging<S> {
                 std::thread::sleep(NO_ROOM);
                 continue;
             }
-            match self.input.recv_timeout(wait) {
-                Ok(read) => self.take(read),
+            match self.input.wait(wait) {
+                Ok(taken) => self.take(taken),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // What else is there goes into the same batch.
-            while self.merge.len() < BATCH * 4
-                && let Ok(read) = self.input.try_recv()
-            {
-                self.take(read);
+            for _ in 0..CHUNKS {
+                let Ok(taken) = self.input.ready(self.merge.len() < BATCH * 4) else { break };
+                self.take(taken);
             }
             wait = self.round();
         }
@@ -85,9 +88,9 @@ impl<S: Scorer> Merging<S> {
         self.state.has_room() && self.owners.owned().transactions.outstanding() < self.most_open
     }
 
-    fn take(&mut self, read: Read) {
-        match read {
-            Read::Items(items) => {
+    fn take(&mut self, taken: Taken) {
+        match taken {
+            Taken::Read(Read::Items(items)) => {
                 for (item, read_at) in items {
                     self.metrics.stream_messages.up(item.topic.into());
                     let lane = self.lanes.lane(item.topic, item.partition);
@@ -97,11 +100,11 @@ impl<S: Scorer> Merging<S> {
                     }
                 }
             }
-            Read::End(topic, partition, seen_at) => {
+            Taken::Read(Read::End(topic, partition, seen_at)) => {
                 self.lanes.ended(topic, partition);
                 self.merge.at_end(self.lanes.lane(topic, partition), seen_at);
             }
-            Read::Again(again) => self.reread(again),
+            Taken::Again(again) => self.reread(again),
         }
     }
 

@@ -14,6 +14,7 @@ mod by_topic;
 mod connection;
 mod dead_letters;
 mod delivery;
+mod input;
 mod item;
 mod kafka;
 mod label;
@@ -38,7 +39,6 @@ mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -65,9 +65,6 @@ use crate::engine::ports::Scorer;
 use crate::engine::{Engine, TimeSource};
 use crate::ops::metrics::{self, Metrics};
 use crate::transaction::{Connector, Limits};
-
-/// Chunks between readers and merge.
-const CHUNKS: usize = 64;
 
 /// How the topics are followed.
 #[derive(Debug, Clone)]
@@ -166,12 +163,19 @@ impl Stream {
             clock: options.time,
             max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
         });
-        let (sender, input) = sync_channel(CHUNKS);
+        let (outlets, input) = input::channels();
         let lanes = Lanes::new(connection.positions(from));
         let mut readers = Vec::new();
         for topic in Topic::ALL {
             let shared = (Arc::clone(&stop), began);
-            readers.push(reader::start(&kafka, topic, &lanes, Arc::clone(&reading), sender.clone(), shared)?);
+            readers.push(reader::start(
+                &kafka,
+                topic,
+                &lanes,
+                Arc::clone(&reading),
+                outlets.topics[topic].clone(),
+                shared,
+            )?);
         }
         let merge = Merge::new(lanes.len(), MergeOptions { settle: options.settle, patience: options.patience });
         let rereading = {
@@ -179,7 +183,7 @@ impl Stream {
             Box::new(move || Rereading {
                 options: kafka.clone(),
                 reading: Arc::clone(&reading),
-                to: sender.clone(),
+                to: outlets.again.clone(),
                 stop: Arc::clone(&stop),
             })
         };

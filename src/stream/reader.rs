@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -25,7 +25,6 @@ use super::kafka::{KafkaOptions, StreamError, Telling};
 use super::lanes::{Held, Lanes};
 use super::offsets;
 use super::protocol::Moment;
-use super::reread::Again;
 use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
 
@@ -43,8 +42,6 @@ pub(super) enum Read {
     Items(Vec<(Item, Moment)>),
     /// A partition is at its end.
     End(Topic, i32, Moment),
-    /// What an owner reads again.
-    Again(Again),
 }
 
 /// Starts to read `topic` from where `lanes` begin.
@@ -53,7 +50,7 @@ pub(super) fn start(
     topic: Topic,
     lanes: &Lanes,
     reading: Arc<Reading>,
-    to: SyncSender<Read>,
+    to: Sender<Read>,
     (stop, began): (Arc<AtomicBool>, Instant),
 ) -> Result<Thread, StreamError> {
     let (name, positions) = (options.topics.of(topic).to_owned(), &lanes.positions()[topic]);
@@ -68,6 +65,7 @@ pub(super) fn start(
         name,
         topic,
         eager: reading.eager,
+        failing: false,
         reading,
         held: lanes.held(),
         first: lanes.lane(topic, 0),
@@ -105,12 +103,14 @@ struct Work {
     lanes: Vec<Lane>,
     /// Whether a partition counts as at its end as soon as nothing of it is left here.
     eager: bool,
+    /// Whether it could not be read when it was tried last.
+    failing: bool,
     began: Instant,
 }
 
 impl Work {
     /// Reads what is there, up to a chunk, and hands it over; false when nobody takes it any more.
-    fn round(&mut self, to: &SyncSender<Read>) -> bool {
+    fn round(&mut self, to: &Sender<Read>) -> bool {
         self.hold();
         let mut items = Vec::new();
         let mut wait = POLL;
@@ -123,6 +123,7 @@ impl Work {
             wait = Duration::ZERO;
             match polled {
                 Ok(message) => {
+                    self.failing = false;
                     let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
                     let before = self.lanes.get(place).map_or(Millis(0), |lane| lane.before);
                     let item = self.reading.item(self.topic, &message, before);
@@ -144,7 +145,12 @@ impl Work {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried again");
+                    // Once an outage: its client asks again many times a second.
+                    if std::mem::replace(&mut self.failing, true) {
+                        tracing::debug!(topic = self.name, %error, "a topic could still not be read");
+                    } else {
+                        tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried until it is");
+                    }
                     break;
                 }
             }
@@ -157,7 +163,7 @@ impl Work {
     /// Why: Kafka's client says that a partition is at its end with the next empty answer, milliseconds later. A backlog is
     /// older than a moment, so one that is worked off is never taken for an end. What is on its way at this instant is
     /// no more certain to be seen by waiting for the empty answer; who wants that sets `stream.settle`.
-    fn tell_ends(&mut self, to: &SyncSender<Read>) -> bool {
+    fn tell_ends(&mut self, to: &Sender<Read>) -> bool {
         if !self.eager {
             return true;
         }

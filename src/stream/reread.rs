@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -16,7 +16,6 @@ use super::item::{Item, Reading, Topic};
 use super::kafka::KafkaOptions;
 use super::offsets;
 use super::protocol::ownership::Reread;
-use super::reader::Read;
 use crate::base::clock::Millis;
 
 /// Messages that are handed over together at most.
@@ -35,7 +34,7 @@ pub(super) enum Again {
 pub(super) struct Rereading {
     pub(super) options: KafkaOptions,
     pub(super) reading: Arc<Reading>,
-    pub(super) to: SyncSender<Read>,
+    pub(super) to: Sender<Again>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -91,12 +90,12 @@ impl Rereading {
                 }
             }
             let epoch = ranges.first().map_or(0, |range| range.epoch);
-            if !items.is_empty() && self.to.send(Read::Again(Again::Items(topic, epoch, items))).is_err() {
+            if !items.is_empty() && self.to.send(Again::Items(topic, epoch, items)).is_err() {
                 return Ok(false);
             }
             for partition in ended {
                 ranges.retain(|range| range.partition != partition);
-                if self.to.send(Read::Again(Again::End(topic, epoch, partition))).is_err() {
+                if self.to.send(Again::End(topic, epoch, partition)).is_err() {
                     return Ok(false);
                 }
             }

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::by_topic::ByTopic;
-use super::kafka::{KafkaOptions, StreamError};
+use super::kafka::{KafkaOptions, StreamError, Telling};
 
 /// How long a question about topics may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,8 +45,8 @@ struct Found {
 /// # Errors
 /// Every fault, or that Kafka cannot be reached.
 pub(super) async fn check(options: &KafkaOptions, rules: &TopicRules) -> Result<ByTopic<usize>, StreamError> {
-    let admin: AdminClient<DefaultClientContext> =
-        options.client().create().map_err(StreamError::kafka("Kafka's client cannot be made"))?;
+    let admin: AdminClient<Telling> =
+        options.client().create_with_context(Telling).map_err(StreamError::kafka("Kafka's client cannot be made"))?;
     let names = &options.topics;
     let all = [&names.transactions, &names.labels, &names.decisions, &names.rejected];
     let mut faults = Vec::new();
@@ -104,11 +103,7 @@ fn judge(name: &str, found: &Found, rules: &TopicRules, faults: &mut Vec<String>
     }
 }
 
-async fn find(
-    options: &KafkaOptions,
-    admin: &AdminClient<DefaultClientContext>,
-    name: &str,
-) -> Result<Option<Found>, StreamError> {
+async fn find(options: &KafkaOptions, admin: &AdminClient<Telling>, name: &str) -> Result<Option<Found>, StreamError> {
     let (asked, topic) = (options.clone(), name.to_owned());
     let what = format!("Kafka at {} does not answer about {name}", options.brokers);
     let unanswered = StreamError::kafka(what.clone());
@@ -135,7 +130,7 @@ async fn find(
     Ok(Some(Found { partitions, replicas, retention, compacted }))
 }
 
-async fn make(admin: &AdminClient<DefaultClientContext>, name: &str, rules: &TopicRules) -> Result<(), StreamError> {
+async fn make(admin: &AdminClient<Telling>, name: &str, rules: &TopicRules) -> Result<(), StreamError> {
     let retention = rules.retention.as_millis().to_string();
     let topic = NewTopic::new(name, rules.partitions, TopicReplication::Fixed(rules.replicas))
         .set("retention.ms", &retention)
@@ -156,7 +151,7 @@ async fn make(admin: &AdminClient<DefaultClientContext>, name: &str, rules: &Top
 /// What was just made, once Kafka knows of it.
 async fn settled(
     options: &KafkaOptions,
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &AdminClient<Telling>,
     name: &str,
 ) -> Result<Option<Found>, StreamError> {
     for _ in 0..50 {

@@ -1,0 +1,105 @@
+//! What the readers hand to the merge: a bounded channel for each topic, and one for what is read again.
+//!
+//! Why not one channel: the merge goes on only while every partition has a head or is at its end. Behind a backlog of
+//! transactions a record of the decisions would be waited for although it is there.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
+
+use super::by_topic::ByTopic;
+use super::item::Topic;
+use super::reader::Read;
+use super::reread::Again;
+
+/// Chunks between a reader and the merge.
+const CHUNKS: usize = 16;
+
+/// Where the merge takes from.
+#[derive(Debug)]
+pub(super) struct Input {
+    topics: ByTopic<Receiver<Read>>,
+    again: Receiver<Again>,
+}
+
+/// Where the readers put.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) topics: ByTopic<Sender<Read>>,
+    pub(super) again: Sender<Again>,
+}
+
+/// What is taken.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Read(Read),
+    Again(Again),
+}
+
+/// The channels.
+pub(super) fn channels() -> (Outlets, Input) {
+    let mut receivers = Vec::new();
+    let topics = ByTopic::of(|_| {
+        let (sender, receiver) = bounded(CHUNKS);
+        receivers.push(receiver);
+        sender
+    });
+    let mut receivers = receivers.into_iter();
+    let (again_sender, again) = bounded(CHUNKS);
+    // One for each topic, in the same order.
+    let received = ByTopic::of(|_| receivers.next().unwrap_or_else(crossbeam_channel::never));
+    (Outlets { topics, again: again_sender }, Input { topics: received, again })
+}
+
+impl Input {
+    /// Waits for something from anywhere.
+    pub(super) fn wait(&self, wait: Duration) -> Result<Taken, RecvTimeoutError> {
+        let ByTopic { transactions, labels, decisions } = &self.topics;
+        let read = |read: Result<Read, _>| read.map(Taken::Read).map_err(|_| RecvTimeoutError::Disconnected);
+        select! {
+            recv(decisions) -> taken => read(taken),
+            recv(labels) -> taken => read(taken),
+            recv(transactions) -> taken => read(taken),
+            recv(self.again) -> taken => taken.map(Taken::Again).map_err(|_| RecvTimeoutError::Disconnected),
+            default(wait) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// What is there: decisions and labels before what is read again, transactions last and only while they are `wanted`.
+    pub(super) fn ready(&self, wanted: bool) -> Result<Taken, TryRecvError> {
+        let of = |topic: Topic| self.topics[topic].try_recv().map(Taken::Read);
+        of(Topic::Decisions)
+            .or_else(|_| of(Topic::Labels))
+            .or_else(|_| self.again.try_recv().map(Taken::Again))
+            .or_else(|_| if wanted { of(Topic::Transactions) } else { Err(TryRecvError::Empty) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::protocol::Moment;
+
+    #[test]
+    fn what_a_topic_is_behind_with_stands_before_nothing_of_another() {
+        let (outlets, input) = channels();
+        let end = |topic, partition| Read::End(topic, partition, Moment::ZERO);
+        for partition in 0..3 {
+            outlets.topics.transactions.send(end(Topic::Transactions, partition)).unwrap();
+        }
+        outlets.topics.decisions.send(end(Topic::Decisions, 7)).unwrap();
+        outlets.again.send(Again::End(Topic::Transactions, 1, 5)).unwrap();
+        let next = |wanted| input.ready(wanted).ok();
+        assert!(matches!(next(true), Some(Taken::Read(Read::End(Topic::Decisions, 7, _)))));
+        assert!(matches!(next(false), Some(Taken::Again(Again::End(Topic::Transactions, 1, 5)))));
+        assert!(next(false).is_none());
+        for partition in 0..2 {
+            let taken = next(true);
+            assert!(matches!(taken, Some(Taken::Read(Read::End(Topic::Transactions, same, _))) if same == partition));
+        }
+        assert!(matches!(input.wait(Duration::from_secs(5)), Ok(Taken::Read(Read::End(Topic::Transactions, 2, _)))));
+        assert_eq!(input.wait(Duration::ZERO).err(), Some(RecvTimeoutError::Timeout));
+        drop(outlets);
+        assert_eq!(input.wait(Duration::ZERO).err(), Some(RecvTimeoutError::Disconnected));
+    }
+}
