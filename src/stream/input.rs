@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
 
 use super::by_topic::ByTopic;
 use super::item::Topic;
@@ -47,14 +47,16 @@ pub(super) fn channels() -> (Outlets, Input) {
     let mut receivers = receivers.into_iter();
     let (again_sender, again) = bounded(CHUNKS);
     // One for each topic, in the same order.
-    let received = ByTopic::of(|_| receivers.next().unwrap_or_else(crossbeam_channel::never));
+    let received = ByTopic::of(|_| receivers.next().unwrap_or_else(never));
     (Outlets { topics, again: again_sender }, Input { topics: received, again })
 }
 
 impl Input {
-    /// Waits for something from anywhere.
-    pub(super) fn wait(&self, wait: Duration) -> Result<Taken, RecvTimeoutError> {
+    /// Waits for something from anywhere, from the transactions only while they are `wanted`.
+    pub(super) fn wait(&self, wait: Duration, wanted: bool) -> Result<Taken, RecvTimeoutError> {
         let ByTopic { transactions, labels, decisions } = &self.topics;
+        let nothing = never();
+        let transactions = if wanted { transactions } else { &nothing };
         let read = |read: Result<Read, _>| read.map(Taken::Read).map_err(|_| RecvTimeoutError::Disconnected);
         select! {
             recv(decisions) -> taken => read(taken),
@@ -97,9 +99,14 @@ mod tests {
             let taken = next(true);
             assert!(matches!(taken, Some(Taken::Read(Read::End(Topic::Transactions, same, _))) if same == partition));
         }
-        assert!(matches!(input.wait(Duration::from_secs(5)), Ok(Taken::Read(Read::End(Topic::Transactions, 2, _)))));
-        assert_eq!(input.wait(Duration::ZERO).err(), Some(RecvTimeoutError::Timeout));
+        assert!(matches!(
+            input.wait(Duration::from_secs(5), true),
+            Ok(Taken::Read(Read::End(Topic::Transactions, 2, _)))
+        ));
+        outlets.topics.transactions.send(end(Topic::Transactions, 3)).unwrap();
+        assert_eq!(input.wait(Duration::ZERO, false).err(), Some(RecvTimeoutError::Timeout));
+        assert!(input.wait(Duration::ZERO, true).is_ok());
         drop(outlets);
-        assert_eq!(input.wait(Duration::ZERO).err(), Some(RecvTimeoutError::Disconnected));
+        assert_eq!(input.wait(Duration::ZERO, true).err(), Some(RecvTimeoutError::Disconnected));
     }
 }

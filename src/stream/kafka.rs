@@ -222,7 +222,8 @@ impl KafkaOptions {
         config.set("group.id", group);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "earliest").set("fetch.error.backoff.ms", "100");
-        config.set("queued.max.messages.kbytes", "16384");
+        // A queue that was full is filled again at once: the client's own second of pause was most of what a backlog cost.
+        config.set("queued.max.messages.kbytes", "16384").set("fetch.queue.backoff.ms", "10");
         config
     }
 
@@ -232,7 +233,7 @@ impl KafkaOptions {
         let mut config = self.consumer(format!("{}-reader-{instance:016x}", self.group));
         config.set("enable.partition.eof", "true");
         config.set("fetch.wait.max.ms", self.fetch_wait.as_millis().max(1).to_string());
-        config.set("fetch.message.max.bytes", "262144").set("check.crcs", "true");
+        config.set("fetch.message.max.bytes", "1048576").set("check.crcs", "true");
         config.create_with_context(Telling)
     }
 

@@ -1,5 +1,6 @@
 //! Lanes: every partition of the topics under one number, and how far each is merged.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,6 +61,11 @@ impl Lanes {
 
     pub(super) fn lane(&self, topic: Topic, partition: i32) -> usize {
         self.first[topic] + usize::try_from(partition).unwrap_or(0)
+    }
+
+    /// The lanes of a topic.
+    pub(super) fn of(&self, topic: Topic) -> Range<usize> {
+        self.first[topic]..self.first[topic] + self.applied[topic].len()
     }
 
     pub(super) fn held(&self) -> Arc<Held> {

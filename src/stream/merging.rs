@@ -69,18 +69,25 @@ impl<S: Scorer> Merging<S> {
                 std::thread::sleep(NO_ROOM);
                 continue;
             }
-            match self.input.wait(wait) {
+            match self.input.wait(wait, self.wants_transactions()) {
                 Ok(taken) => self.take(taken),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             // What else is there goes into the same batch.
             for _ in 0..CHUNKS {
-                let Ok(taken) = self.input.ready(self.merge.len() < BATCH * 4) else { break };
+                let Ok(taken) = self.input.ready(self.wants_transactions()) else { break };
                 self.take(taken);
             }
             wait = self.round();
         }
+    }
+
+    /// Whether transactions are to be taken: few items wait, or the merge waits for just them. More of them would only fill
+    /// lanes while it waits for something else.
+    fn wants_transactions(&self) -> bool {
+        let lanes = &self.lanes;
+        self.merge.len() < BATCH * 4 || lanes.of(Topic::Transactions).any(|lane| self.merge.awaits(lane))
     }
 
     /// Whether more may be begun: decisions wait for their acknowledgement, and the producer for Kafka.

@@ -165,6 +165,12 @@ impl<T: Timed> Merge<T> {
         self.lanes.get(lane).map_or(0, |lane| lane.queue.len())
     }
 
+    /// Whether a lane holds up the others: it has no head, is not at its end, and patience lasts.
+    #[must_use]
+    pub fn awaits(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.queue.is_empty() && matches!(lane.gap, Gap::Awaited { .. }))
+    }
+
     /// Records of all lanes that wait for their turn.
     #[must_use]
     pub const fn len(&self) -> usize {
