@@ -211,3 +211,25 @@ async fn a_record_that_comes_back_after_a_restart_counts_its_transaction_once_ho
     let used = after.house.engine.features("y").await.unwrap().unwrap();
     assert_eq!(used["merchant_tx_count_1d"], 2, "x and y itself");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_answer_holds_up_nobody_but_who_asks_it() {
+    let mut stream = Stream::new(|parts| parts.limits.store_wait = Duration::from_secs(600)).await;
+    let batch = vec![stream.owned(transaction("a", LATENESS + HOUR, 700))];
+    assert_eq!(stream.follow(batch).await, [(0, End::Decided)]);
+    stream.house.log.set_mood(Mood::Silent);
+    // Older than the index: only the store could know it.
+    let old = stream.owned(transaction("old", 0, 700));
+    let follower = Arc::clone(&stream.follower);
+    tokio::task::spawn_blocking(move || follower.follow(vec![old], Millis(START))).await.unwrap();
+    assert_eq!(stream.ends.take(), []);
+    stream.house.log.set_mood(Mood::Well);
+    let batch = vec![stream.owned(transaction("b", LATENESS + HOUR, 700)), stream.owned(transaction("older", 1, 700))];
+    let mut ends = stream.follow(batch).await;
+    while ends.len() < 2 {
+        tokio::task::yield_now().await;
+        ends.extend(stream.ends.take());
+    }
+    ends.sort_by_key(|(offset, _)| *offset);
+    assert_eq!(ends, [(2, End::Decided), (3, End::Refused(RejectionCode::TooOld))]);
+}

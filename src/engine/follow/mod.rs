@@ -119,6 +119,13 @@ pub struct Follower<S, T> {
     runtime: Handle,
 }
 
+impl<S, T> Clone for Follower<S, T> {
+    fn clone(&self) -> Self {
+        let Self { core, settlement, runtime } = self;
+        Self { core: Arc::clone(core), settlement: Arc::clone(settlement), runtime: runtime.clone() }
+    }
+}
+
 impl<S: Scorer> Engine<S> {
     /// Whoever follows the topics for this engine; `settlement` is told the ends.
     pub fn follower<T: Settlement>(&self, settlement: Arc<T>, runtime: Handle) -> Follower<S, T> {
@@ -380,13 +387,17 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         scored.collect()
     }
 
-    /// Asks the store about a transaction that is older than the index.
+    /// Asks the store about a transaction that is older than the index, beside the line: nobody behind it waits for the answer.
     fn ask(&self, met: Met) {
+        let follower = self.clone();
+        self.runtime.spawn(async move { follower.asked(met).await });
+    }
+
+    async fn asked(&self, met: Met) {
         let Met { followed, marked, .. } = met;
         let (Some((place, _)), transaction) = (&followed.place, &followed.transaction) else { return };
         let wait = self.core.limits.store_wait;
-        let find = async { tokio::time::timeout(wait, self.core.log.find(&transaction.transaction_id)).await };
-        match self.runtime.block_on(find) {
+        match tokio::time::timeout(wait, self.core.log.find(&transaction.transaction_id)).await {
             Ok(Ok(Some(stored))) if fingerprint_of(self.core.key, &stored.transaction) != marked.fingerprint => {
                 self.refuse(&followed, Rejection::conflict(transaction));
             }
