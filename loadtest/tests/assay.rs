@@ -116,7 +116,7 @@ fn servers_that_go_away_lose_nothing_and_double_nothing() {
     let servers = Servers::start();
     servers.prepare(4);
     let rest = instances(&servers, 2, 18_190);
-    let outcome = servers.figures("faults --count 6000 --rate 300 --away 4s --there 4s", &rest);
+    let outcome = servers.figures("faults --rate 300 --away 4s --there 4s", &rest);
     assert!(outcome["disturbances"].as_array().unwrap().len() >= 2, "{outcome}");
 }
 
@@ -151,7 +151,7 @@ fn a_node_of_three_may_be_lost() {
     servers.prepare(4);
     let mut rest = instances(&servers, 2, 18_210);
     rest.extend(["--env".to_owned(), "ASSAY__KAFKA__REPLICAS=3".to_owned()]);
-    let words = "faults --outages node-1,node-2,node-3 --count 45000 --rate 300 --away 30s --there 10s";
+    let words = "faults --outages node-1,node-2,node-3 --rate 300 --away 30s --there 10s";
     let outcome = servers.figures(words, &rest);
     assert_eq!(outcome["disturbances"].as_array().unwrap().len(), 3, "{outcome}");
 }

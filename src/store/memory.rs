@@ -44,6 +44,7 @@ struct Held {
     fallbacks: Vec<Decision>,
     models: Vec<(ModelRef, Millis)>,
     silent: Vec<(Entry, Option<Done>)>,
+    unanswered: usize,
 }
 
 impl std::fmt::Debug for Held {
@@ -78,6 +79,12 @@ impl MemoryLog {
                 done(result);
             }
         }
+    }
+
+    /// Reads that were never answered, because it was silent.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.held().unanswered
     }
 
     /// Transactions held.
@@ -115,11 +122,14 @@ impl MemoryLog {
     }
 
     fn read<'a, T: Send + 'a>(&self, read: impl FnOnce(&Held) -> T) -> Reading<'a, T> {
-        let held = self.held();
+        let mut held = self.held();
         let result = match held.mood {
             Mood::Well => Ok(read(&held)),
             Mood::Failing => Err(failed()),
-            Mood::Silent => return Box::pin(std::future::pending()),
+            Mood::Silent => {
+                held.unanswered += 1;
+                return Box::pin(std::future::pending());
+            }
         };
         Box::pin(std::future::ready(result))
     }

@@ -82,7 +82,9 @@ impl Server {
 }
 
 impl Faults {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let outages = u32::try_from(self.outages.iter().filter(|server| **server != Server::None).count())?;
+        self.trial.lasting(self.there + (self.away + self.there) * outages);
         runtime()?.block_on(async {
             let mut proxies = Vec::new();
             for (listen, target) in &self.proxies {
@@ -93,9 +95,8 @@ impl Faults {
             let line = format!("{}\n  {}", outcome.line(), outcome.disturbances.join("\n  "));
             say_figures(&outcome, &line, self.trial.json)?;
             ensure!(outcome.verdict.is_clean(), "what was decided is not what it must be");
-            let outages = self.outages.iter().filter(|server| **server != Server::None).count();
             let done = outcome.disturbances.len() - proxies.len();
-            ensure!(done == outages, "{done} of {outages} outages fell into the run: send more payments");
+            ensure!(done == outages as usize, "{done} of {outages} outages fell into the run: send more payments");
             Ok(())
         })
     }
@@ -123,6 +124,7 @@ impl Faults {
             }
             done.push(line);
         }
+        scene.sleep(self.there).await;
         Ok(done)
     }
 

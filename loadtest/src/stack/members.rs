@@ -88,8 +88,7 @@ impl Members {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         ensure!(self.trial.fleet.instances >= 2, "--instances 2 or more: one stays, another comes and goes");
         let phases = 1 + self.rounds * u32::try_from(ROUND.len())?;
-        // A phase more: the payments flow until the last one is over.
-        self.trial.lasting(self.phase * (phases + 1));
+        self.trial.lasting(self.phase * phases);
         let set = tokio::task::LocalSet::new();
         runtime()?.block_on(set.run_until(async {
             let servers = &self.trial.servers;

@@ -4,6 +4,8 @@
 //! one, payments that follow each other in time leave together and are acknowledged together, which is faster and lets
 //! a reader see those of one slice in another order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use assay::base::clock::Millis;
@@ -79,12 +81,14 @@ struct Label<'a> {
 }
 
 /// How it is sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sending {
     /// Payments a second, at most.
     pub(crate) rate: f64,
     /// Moments whose payments are acknowledged together.
     pub(crate) slice: usize,
+    /// Raised when what was sent is enough.
+    pub(crate) enough: Arc<AtomicBool>,
 }
 
 /// What was sent.
@@ -95,12 +99,12 @@ pub(crate) struct Sent {
     pub(crate) seconds: f64,
 }
 
-/// Sends all of it; blocks. An outage of Kafka is waited out for `patience`.
+/// Sends all of it, or what was enough; blocks. An outage of Kafka is waited out for `patience`.
 pub(crate) fn send(
     servers: &Servers,
     payments: &[Transaction],
     events: &[Event],
-    sending: Sending,
+    sending: &Sending,
     patience: Duration,
 ) -> anyhow::Result<Sent> {
     let producer = Producer::open(servers, Duration::ZERO)?;
@@ -108,6 +112,9 @@ pub(crate) fn send(
     let mut sent = Sent { payments: 0, labels: 0, seconds: 0.0 };
     let (mut before, mut since): (Option<&Event>, usize) = (None, 0);
     for event in events {
+        if sending.enough.load(Ordering::Relaxed) {
+            break;
+        }
         if before.is_some_and(|before| is_barrier(before, event, since, sending.slice.max(1))) {
             producer.settle(patience)?;
             since = 0;

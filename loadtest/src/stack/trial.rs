@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -79,7 +80,13 @@ pub(crate) struct Trial {
     /// Figures as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Whether nothing more is sent once the disturbance is over.
+    #[arg(skip)]
+    until_over: bool,
 }
+
+/// How much longer than planned a disturbance may take on a busy machine, beside a quarter of it.
+const SLOWER: Duration = Duration::from_secs(60);
 
 /// How a trial ended.
 #[derive(Debug, Serialize)]
@@ -111,10 +118,12 @@ impl Scene {
 }
 
 impl Trial {
-    /// Sends simulated payments for so long, unless it was told how many or a file of them.
+    /// Sends simulated payments until the disturbance is over, which takes some `span`; unless it was told how many or a
+    /// file of them.
     pub(crate) fn lasting(&mut self, span: Duration) {
         if self.count == MOST && self.input.is_none() {
-            self.count = payments_in(span, self.rate);
+            self.count = payments_in(span + span / 4 + SLOWER, self.rate);
+            self.until_over = true;
         }
     }
 
@@ -147,9 +156,18 @@ impl Trial {
         let fleet = Arc::new(Mutex::new(Fleet::start(&self.fleet).await?));
         let (ended, watched) = watch::channel(false);
         let scene = Scene { fleet: Arc::clone(&fleet), payments: Arc::clone(&payments), ended: watched };
-        let (sent, disturbances) = tokio::try_join!(self.send(Arc::clone(&payments), ended), disturb(scene))?;
+        let enough = Arc::new(AtomicBool::new(false));
+        let disturbed = async {
+            let disturbances = disturb(scene).await?;
+            enough.store(self.until_over, Ordering::Relaxed);
+            anyhow::Ok(disturbances)
+        };
+        let sending = self.send(Arc::clone(&payments), ended, Arc::clone(&enough));
+        let (sent, disturbances) = tokio::try_join!(sending, disturbed)?;
 
-        let ids: Vec<String> = payments.iter().map(|payment| payment.transaction_id.to_string()).collect();
+        // Simulated payments, of which the last may be unsent, are sent in their order.
+        let were_sent = payments.iter().take(usize::try_from(sent.payments)?);
+        let ids: Vec<String> = were_sent.map(|payment| payment.transaction_id.to_string()).collect();
         let table = Table::open(&self.servers).await?;
         progress::wait(&table, &ids, self.silence).await?;
         let mut fleet = fleet.lock().await;
@@ -174,13 +192,18 @@ impl Trial {
         }
     }
 
-    async fn send(&self, payments: Arc<Vec<Transaction>>, ended: watch::Sender<bool>) -> anyhow::Result<Sent> {
+    async fn send(
+        &self,
+        payments: Arc<Vec<Transaction>>,
+        ended: watch::Sender<bool>,
+        enough: Arc<AtomicBool>,
+    ) -> anyhow::Result<Sent> {
         let (servers, verdicts, delay) = (self.servers.clone(), self.verdicts, self.label_delay);
-        let sending = Sending { rate: self.rate, slice: usize::try_from(self.slice)? };
+        let sending = Sending { rate: self.rate, slice: usize::try_from(self.slice)?, enough };
         let patience = self.silence.max(Duration::from_secs(120));
         let sent = tokio::task::spawn_blocking(move || {
             let events = plan(&payments, verdicts, delay);
-            send(&servers, &payments, &events, sending, patience)
+            send(&servers, &payments, &events, &sending, patience)
         });
         let sent = sent.await?;
         ended.send_replace(true);
@@ -230,8 +253,13 @@ impl Trial {
 
 /// How many payments leave in `span`, between 1 and the most.
 pub(crate) fn payments_in(span: Duration, rate: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded before")]
-    let count = (span.as_secs_f64() * rate).clamp(1.0, 4_999_999.0) as u64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "bounded before"
+    )]
+    let count = (span.as_secs_f64() * rate).clamp(1.0, (MOST - 1) as f64) as u64;
     count
 }
 

@@ -188,8 +188,23 @@ impl Servers {
         command.args(["stack", word]).args(self.places()).args(options.split_whitespace()).args(rest);
         let output = self.at_home(&mut command).output().unwrap();
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{words}: {out}{error}");
+        assert!(output.status.success(), "{words}: {out}{error}{}", self.complaints());
         out.into_owned()
+    }
+
+    /// What the instances of assay complained of last: the folder with their logs goes when the test ends.
+    fn complaints(&self) -> String {
+        const LINES: usize = 20;
+        let mut complaints = String::new();
+        for folder in std::fs::read_dir(self.folder.join("instances")).into_iter().flatten().flatten() {
+            let log = std::fs::read_to_string(folder.path().join("serve.log")).unwrap_or_default();
+            let lines: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+            complaints.push_str(&format!("\ninstance {}:", folder.file_name().display()));
+            for line in lines.iter().skip(lines.len().saturating_sub(LINES)) {
+                complaints.push_str(&format!("\n  {line}"));
+            }
+        }
+        complaints
     }
 
     /// The same of a command whose last line is JSON.
