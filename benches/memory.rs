@@ -18,6 +18,7 @@ use assay::base::hash::HashKey;
 use assay::base::money::{BaseAmount, Currency, RateQuality};
 use assay::features::catalogue::SHIPPED;
 use assay::features::{Catalogue, Event, History, HistoryOptions, Rows};
+use assay::ops::process::Process;
 use assay::transaction::{Connector, Limits, Transaction, read_json};
 use mimalloc::MiMalloc;
 use rand::{RngExt, SeedableRng};
@@ -150,6 +151,5 @@ fn fill(one: &mut Transaction, number: u64, at: i64, events: u64, random: &mut P
 
 /// Resident bytes of this process.
 fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    Process::resident_of(std::process::id()).unwrap_or_default()
 }

@@ -39,3 +39,10 @@ impl<S: Scorer> Chosen<S> {
         Ok(Self { model, reference, plan, columns })
     }
 }
+
+impl<S> Active<S> {
+    /// How many values the model takes; none where there is none.
+    pub(super) fn width(&self) -> usize {
+        self.chosen.as_ref().map_or(0, |chosen| chosen.plan.width())
+    }
+}

@@ -79,6 +79,12 @@ impl Waiting {
         found
     }
 
+    /// How long after a label the stream has passed all that it could count for, milliseconds: the longest window, its delay
+    /// and the lateness.
+    pub(super) const fn retention(&self) -> i64 {
+        self.retention
+    }
+
     /// Gives up labels past their retention, looking once in an hour of the stream; how many.
     pub(super) fn give_up(&mut self, newest: Millis) -> usize {
         if newest.0.saturating_sub(HOUR) < self.swept.0 {

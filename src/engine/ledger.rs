@@ -124,6 +124,19 @@ pub(super) enum Asked {
     Undecided(BaseAmount),
 }
 
+/// Whether history and index have all that a window looks back on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// They have.
+    Yes,
+    /// Something is lacking, and nobody knows for how long.
+    Unknown,
+    /// They began in the midst of the stream, and will have so long after the first event, milliseconds.
+    After(i64),
+    /// They will have when the stream has come so far.
+    From(Millis),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ledger<S> {
@@ -135,12 +148,7 @@ pub(super) struct Ledger<S> {
     pub(super) due: VecDeque<CompactString>,
     /// Whether the log holds undecided transactions that `due` does not.
     pub(super) overflowed: bool,
-    /// Whether history or the index may lack something.
-    pub(super) incomplete: bool,
-    /// The stream's time from which on it does not matter any more.
-    pub(super) complete_at: Option<Millis>,
-    /// How long after the first event the windows are full, where history began in the midst of the stream, milliseconds.
-    pub(super) fills_in: Option<i64>,
+    pub(super) whole: Whole,
     pub(super) newest: Option<Millis>,
     pub(super) models: Vec<Arc<ModelRef>>,
     pub(super) rows: Rows,
@@ -161,9 +169,7 @@ impl<S> Ledger<S> {
             open: HashMap::new(),
             due: VecDeque::new(),
             overflowed: true,
-            incomplete: false,
-            complete_at: None,
-            fills_in: None,
+            whole: Whole::Yes,
             newest: None,
             models: Vec::new(),
             rows: Rows::default(),
@@ -187,8 +193,8 @@ impl<S> Ledger<S> {
     /// The stream has come to `at`.
     pub(super) fn passes(&mut self, at: Millis) {
         self.newest = self.newest.max(Some(at));
-        if let Some(fills_in) = self.fills_in.take() {
-            self.complete_at = Some(Millis(at.0.saturating_add(fills_in)));
+        if let Whole::After(span) = self.whole {
+            self.whole = Whole::From(Millis(at.0.saturating_add(span)));
         }
     }
 
@@ -232,7 +238,7 @@ impl<S> Ledger<S> {
 
     /// Whether the log is asked for ids that the index does not know.
     fn asks_log(&self) -> bool {
-        self.incomplete && self.set_up == SetUp::Embedded
+        self.whole != Whole::Yes && self.set_up == SetUp::Embedded
     }
 
     /// Whether one more transaction may be open.
@@ -279,22 +285,28 @@ impl<S> Ledger<S> {
             self.passes(arrival.transaction.occurred_at);
         }
         self.remember(arrival.marked, None);
-        let event = Event { transaction: &arrival.transaction, base: arrival.base };
-        let observed = if let Some(chosen) = &active.chosen {
-            self.rows.reset(chosen.plan.width());
-            self.history.observe(&[event], &chosen.plan, &mut self.rows);
-            self.taken(0, active)
-        } else {
-            self.history.insert(&event);
-            Observed {
-                active: Arc::clone(active),
-                values: Vec::new(),
-                marks: Marks::default(),
-                incomplete: self.is_incomplete(),
-            }
-        };
-        self.apply_waiting(&arrival.transaction, arrival.base);
-        observed
+        self.observe_rows(&[Event { transaction: &arrival.transaction, base: arrival.base }], active);
+        self.taken(0, active)
+    }
+
+    /// Inserts events, and reads as of each what the active model's plan reads: [`Ledger::taken`] has it.
+    pub(super) fn observe_rows(&mut self, events: &[Event<'_>], active: &Active<S>) {
+        self.rows.reset(active.width());
+        match &active.chosen {
+            Some(chosen) => self.history.observe(events, &chosen.plan, &mut self.rows),
+            None => self.history.insert_all(events),
+        }
+        for event in events {
+            self.apply_waiting(event.transaction, event.base);
+        }
+    }
+
+    /// Reads the same as of events that are in history.
+    pub(super) fn read_rows(&mut self, events: &[Event<'_>], active: &Active<S>) {
+        self.rows.reset(active.width());
+        if let Some(chosen) = &active.chosen {
+            self.history.read(events, &chosen.plan, &mut self.rows);
+        }
     }
 
     /// Lets the labels that waited for a transaction count.
@@ -314,12 +326,7 @@ impl<S> Ledger<S> {
     }
 
     pub(super) fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {
-        if let Some(chosen) = &active.chosen {
-            self.rows.reset(chosen.plan.width());
-            self.history.read(&[Event { transaction, base }], &chosen.plan, &mut self.rows);
-        } else {
-            self.rows.reset(0);
-        }
+        self.read_rows(&[Event { transaction, base }], active);
         self.taken(0, active)
     }
 
@@ -329,9 +336,18 @@ impl<S> Ledger<S> {
         Observed { active: Arc::clone(active), values: values.to_vec(), marks, incomplete: self.is_incomplete() }
     }
 
+    /// The first `count` rows of what was read last.
+    pub(super) fn all_taken(&self, count: usize, active: &Arc<Active<S>>) -> Vec<Observed<S>> {
+        (0..count).map(|row| self.taken(row, active)).collect()
+    }
+
     /// Whether the windows may look back further than history reaches.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.incomplete && self.complete_at.is_none_or(|complete| self.newest.is_none_or(|newest| newest < complete))
+        match self.whole {
+            Whole::Yes => false,
+            Whole::Unknown | Whole::After(_) => true,
+            Whole::From(complete) => self.newest.is_none_or(|newest| newest < complete),
+        }
     }
 
     /// Enters an id into the index, decided or not.

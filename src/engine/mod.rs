@@ -41,7 +41,7 @@ pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
 use self::explain::{Reasons, explain_later};
 use self::labels::Waiting;
-use self::ledger::Ledger;
+use self::ledger::{Ledger, Whole};
 pub use self::limits::{Durability, Limits, SetUp, TimeSource};
 pub use self::ports::event_label;
 use self::ports::{Entry, Gauges, Log, Observer, Scorer};
@@ -241,9 +241,8 @@ impl<S: Scorer> Engine<S> {
         let (core, options) = (Arc::clone(&self.core), self.history);
         let reading = tokio::task::spawn_blocking(move || {
             let mut ledger = empty_ledger(&core.catalogue, options, core.limits, core.set_up);
-            let retention = core.catalogue.reach().saturating_add(options.lateness);
-            let rebuilt = rebuild::rebuild(&core, &mut ledger, retention);
-            ledger.incomplete = rebuilt.is_err();
+            let rebuilt = rebuild::rebuild(&core, &mut ledger);
+            ledger.whole = if rebuilt.is_err() { Whole::Unknown } else { Whole::Yes };
             *core.ledger() = ledger;
             rebuilt
         });
@@ -337,7 +336,7 @@ impl<S: Scorer> Engine<S> {
         }
         if !self.core.ready.load(Ordering::SeqCst) {
             reasons.push("the history is being rebuilt".to_owned());
-        } else if self.core.set_up == SetUp::Embedded && self.core.ledger().incomplete {
+        } else if self.core.set_up == SetUp::Embedded && self.core.ledger().is_incomplete() {
             reasons.push("the history could not be rebuilt from the log".to_owned());
         }
         reasons.extend(self.core.log.health().err());

@@ -25,12 +25,12 @@ pub struct Rebuilt {
 }
 
 /// Reads the log into `ledger`. Blocking.
-pub(super) fn rebuild<S: Scorer>(core: &Core<S>, ledger: &mut Ledger<S>, retention: i64) -> Result<Rebuilt, LogError> {
+pub(super) fn rebuild<S: Scorer>(core: &Core<S>, ledger: &mut Ledger<S>) -> Result<Rebuilt, LogError> {
     let started = Instant::now();
     let mut rebuilt = Rebuilt::default();
     if let Some(newest) = core.log.newest()? {
         ledger.newest = Some(newest);
-        let since = Millis(newest.0.saturating_sub(retention));
+        let since = Millis(newest.0.saturating_sub(ledger.waiting.retention()));
         core.log.replay(since, &mut Reading { ledger, rebuilt: &mut rebuilt, key: core.key })?;
     } else {
         core.log.replay(Millis(i64::MIN), &mut Reading { ledger, rebuilt: &mut rebuilt, key: core.key })?;

@@ -26,6 +26,12 @@ impl Process {
         process
     }
 
+    /// Bytes of resident memory of another process; `None` where it has ended or does not tell.
+    #[must_use]
+    pub fn resident_of(pid: u32) -> Option<u64> {
+        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?).resident_bytes
+    }
+
     /// The figures of a `status` text (proc(5)).
     fn parse(status: &str) -> Self {
         let number = |key: &str| {
@@ -50,5 +56,12 @@ mod tests {
         let read = Process::parse(text);
         assert_eq!((read.resident_bytes, read.threads), (Some(2_097_152), Some(7)));
         assert_eq!(Process::parse("nothing of use"), Process::default());
+    }
+
+    #[test]
+    fn this_process_uses_memory_and_none_that_is_not_there() {
+        let bytes = Process::resident_of(std::process::id()).unwrap();
+        assert!((1_000_000..10_000_000_000).contains(&bytes), "{bytes}");
+        assert_eq!(Process::resident_of(u32::MAX), None);
     }
 }

@@ -43,18 +43,22 @@ impl DeadLetters {
         origin: &Origin<'_>,
         told: Acknowledged,
     ) -> Result<(), (KafkaError, Option<Acknowledged>)> {
-        let mut headers = OwnedHeaders::new_with_capacity(original.headers.len() + HEADERS.len());
-        for (key, value) in &original.headers {
-            headers = headers.insert(Header { key, value: value.as_ref() });
-        }
+        let mut outgoing = as_it_came(&self.topic, original);
         let (partition, offset) = (origin.partition.to_string(), origin.offset.to_string());
         let (message, time) = (rejection.to_string(), origin.now.to_rfc3339());
         let values = [rejection.code.as_str(), &message, origin.topic, &partition, &offset, &time];
         for (key, value) in HEADERS.into_iter().zip(values) {
-            headers = header(headers, key, value);
+            outgoing.headers = header(outgoing.headers, key, value);
         }
-        let outgoing =
-            Outgoing { topic: &self.topic, key: original.key.as_deref(), payload: &original.payload, headers };
         self.publisher.publish(outgoing, told)
     }
+}
+
+/// A message to be published as its sender wrote it.
+pub(super) fn as_it_came<'a>(topic: &'a str, original: &'a Original) -> Outgoing<'a> {
+    let mut headers = OwnedHeaders::new_with_capacity(original.headers.len() + HEADERS.len());
+    for (key, value) in &original.headers {
+        headers = headers.insert(Header { key, value: value.as_ref() });
+    }
+    Outgoing { topic, key: original.key.as_deref(), payload: &original.payload, headers }
 }

@@ -5,10 +5,10 @@
 //!                                                     │ it failed: pause, poll on, write the same batch again
 //! ```
 //!
-//! In: records. Out: what the destination keeps. A batch is what queued while the one before was written; behind a full one
-//! the next is read meanwhile. Offsets are
-//! committed after the destination has kept everything below them, and only for partitions that are still this member's.
-//! A destination that is down delays nobody else: the backlog stays in Kafka, this loop goes on polling for its group.
+//! In: records. Out: what the destination keeps. A batch is what queued while the one before was written; behind a full
+//! one the next is read meanwhile. Offsets are committed after the destination has kept everything below them, and only for
+//! partitions that are still this member's. A destination that is down delays nobody else: the backlog stays in Kafka, this
+//! loop goes on polling for its group.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,7 +133,6 @@ struct Batch {
     next: BTreeMap<i32, i64>,
     /// The assignment in which they were read.
     assignment: u64,
-    begun: Instant,
 }
 
 impl<D: Destination> Work<D> {
@@ -194,12 +193,13 @@ impl<D: Destination> Work<D> {
             let until = *until.get_or_insert_with(|| Instant::now() + self.options.linger);
             wait = until.saturating_duration_since(Instant::now());
         }
-        Batch { records: Arc::new(records), next, assignment, begun: Instant::now() }
+        Batch { records: Arc::new(records), next, assignment }
     }
 
     /// Writes a batch until it is kept, this member's no longer, or the end is asked for. Behind a full one the next is
     /// gathered while the destination works.
     fn write(&mut self, batch: &Batch) -> Option<Batch> {
+        let begun = Instant::now();
         let writing = self.begin(batch);
         let ahead = (batch.records.len() >= self.options.batch).then(|| self.gather());
         let mut written = self.end(writing);
@@ -210,9 +210,9 @@ impl<D: Destination> Work<D> {
                 Ok(kept) => {
                     if paused {
                         self.hold(false);
-                        tracing::info!(destination = self.destination.name(), took = ?batch.begun.elapsed(), "delivers again");
+                        tracing::info!(destination = self.destination.name(), took = ?begun.elapsed(), "delivers again");
                     }
-                    self.count(&batch.records, kept, batch.begun);
+                    self.count(&batch.records, kept, begun);
                     if self.is_assigned(batch) {
                         lock(&self.place).written.extend(&batch.next);
                     }

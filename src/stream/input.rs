@@ -38,17 +38,11 @@ pub(super) enum Taken {
 
 /// The channels.
 pub(super) fn channels() -> (Outlets, Input) {
-    let mut receivers = Vec::new();
-    let topics = ByTopic::of(|_| {
-        let (sender, receiver) = bounded(CHUNKS);
-        receivers.push(receiver);
-        sender
-    });
-    let mut receivers = receivers.into_iter();
-    let (again_sender, again) = bounded(CHUNKS);
-    // One for each topic, in the same order.
-    let received = ByTopic::of(|_| receivers.next().unwrap_or_else(never));
-    (Outlets { topics, again: again_sender }, Input { topics: received, again })
+    let ByTopic { transactions, labels, decisions } = ByTopic::of(|_| bounded(CHUNKS));
+    let (again_outlet, again) = bounded(CHUNKS);
+    let outlets = ByTopic { transactions: transactions.0, labels: labels.0, decisions: decisions.0 };
+    let topics = ByTopic { transactions: transactions.1, labels: labels.1, decisions: decisions.1 };
+    (Outlets { topics: outlets, again: again_outlet }, Input { topics, again })
 }
 
 impl Input {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Message as _};
 
-use super::dead_letters::HEADERS;
+use super::dead_letters::{HEADERS, as_it_came};
 use super::item::original;
 use super::kafka::{KafkaOptions, StreamError};
 use super::offsets;
-use super::publisher::{Outgoing, Publisher};
+use super::publisher::Publisher;
 use crate::engine::follow::Original;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,12 +108,7 @@ pub fn retry(options: &KafkaOptions, letters: &[Letter]) -> Result<usize, Stream
     let (sender, told) = std::sync::mpsc::channel();
     let mut sent = 0;
     for letter in letters {
-        let mut headers = OwnedHeaders::new_with_capacity(letter.original.headers.len());
-        for (key, value) in &letter.original.headers {
-            headers = headers.insert(Header { key, value: value.as_ref() });
-        }
-        let (key, payload) = (letter.original.key.as_deref(), letter.original.payload.as_slice());
-        let outgoing = Outgoing { topic: &letter.topic, key, payload, headers };
+        let outgoing = as_it_came(&letter.topic, &letter.original);
         let sender = sender.clone();
         let acknowledged = Box::new(move |result| drop(sender.send(result)));
         let taken = publisher.publish(outgoing, acknowledged).map_err(|(error, _)| error);

@@ -18,7 +18,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::input::{Input, Taken};
 use super::item::{Item, Poison, Topic, What};
 use super::lanes::Lanes;
-use super::owners::{Letter, Owners, Settling};
+use super::owners::{Owners, Refused, Settling};
 use super::protocol::merge::{Merge, Next};
 use super::protocol::ownership::{Reread, Verdict};
 use super::reader::Read;
@@ -195,7 +195,7 @@ impl<S: Scorer> Merging<S> {
             What::Poison(poison) => {
                 let Poison { original, rejection } = *poison;
                 match place {
-                    Some(place) => self.owners.bury(&Letter { topic, place, original, rejection }),
+                    Some(place) => self.owners.bury(&Refused { topic, place, original, rejection }),
                     None if topic == Topic::Decisions => {
                         tracing::error!(%rejection, "a record of the decisions cannot be read: it is passed over");
                     }

@@ -43,7 +43,7 @@ impl Owned {
 
 /// A message that is refused.
 #[derive(Debug, Clone)]
-pub(super) struct Letter {
+pub(super) struct Refused {
     pub(super) topic: Topic,
     pub(super) place: Place,
     pub(super) original: Arc<Original>,
@@ -57,7 +57,7 @@ pub(super) struct Owners {
     /// Transactions that come again, and when.
     again: Mutex<VecDeque<(Instant, FollowedTransaction)>>,
     /// Letters that were not taken, and when they are sent again.
-    unsent: Mutex<VecDeque<(Instant, Letter)>>,
+    unsent: Mutex<VecDeque<(Instant, Refused)>>,
     dead_letters: DeadLetters,
     topics: TopicNames,
     metrics: Arc<Metrics>,
@@ -87,8 +87,8 @@ impl Owners {
     }
 
     /// Sends a refused message to the dead letters, and settles its place when that is acknowledged.
-    pub(super) fn bury(self: &Arc<Self>, letter: &Letter) {
-        let Letter { topic, place: Place { partition, offset, .. }, original, rejection } = letter;
+    pub(super) fn bury(self: &Arc<Self>, letter: &Refused) {
+        let Refused { topic, place: Place { partition, offset, .. }, original, rejection } = letter;
         let origin =
             Origin { topic: self.topics.of(*topic), partition: *partition, offset: *offset, now: SystemClock.now() };
         let (owners, letter) = (Arc::clone(self), letter.clone());
@@ -101,7 +101,7 @@ impl Owners {
         }
     }
 
-    fn buried(&self, letter: &Letter) {
+    fn buried(&self, letter: &Refused) {
         if let Some(code) = ProblemCode::of(letter.rejection.code.as_str()) {
             self.metrics.dead_letters.up(code);
         }
@@ -109,7 +109,7 @@ impl Owners {
     }
 
     /// Keeps a letter to be sent again: its offset stays uncommitted meanwhile.
-    fn keep(&self, letter: Letter, error: &KafkaError) {
+    fn keep(&self, letter: Refused, error: &KafkaError) {
         tracing::debug!(%error, "a dead letter was not taken; it is sent again");
         let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
         letters.push_back((Instant::now() + LETTER_PAUSE, letter));
@@ -117,7 +117,7 @@ impl Owners {
 
     /// Sends the letters again whose pause is over.
     pub(super) fn bury_again(self: &Arc<Self>, now: Instant) {
-        let due: Vec<Letter> = {
+        let due: Vec<Refused> = {
             let mut letters = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
             let due = letters.iter().take_while(|(when, _)| *when <= now).count();
             letters.drain(..due).map(|(_, letter)| letter).collect()
@@ -142,7 +142,7 @@ impl Settlement for Settling {
     }
 
     fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection) {
-        self.0.bury(&Letter { topic: Topic::Transactions, place, original, rejection });
+        self.0.bury(&Refused { topic: Topic::Transactions, place, original, rejection });
     }
 
     fn again(&self, followed: FollowedTransaction) {

@@ -10,16 +10,17 @@
 //! keeps the decisions that wait for a row. `--in-peace` leaves PostgreSQL be and writes every row before its event: what
 //! memory grows by then is history, not the outage.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use assay::ops::process::Process;
 use clap::Args;
 use serde::Serialize;
 
+use super::progress;
+use super::servers::turn;
 use super::table::Table;
 use super::trial::{Outcome, Scene, Trial, payments_in};
-use super::{cpu, progress};
 use crate::client::runtime;
 use crate::report::{say, say_figures};
 
@@ -97,7 +98,7 @@ impl Away {
         ensure!(scene.sleep(self.there).await, "the payments ended before PostgreSQL did: send more");
         memory.at_stop = megabytes(pid)?;
         if !self.in_peace {
-            script("stop").await?;
+            turn("scripts/postgres.sh", &["stop"]).await?;
         }
         let (stopped, mut told) = (Instant::now(), Duration::ZERO);
         while stopped.elapsed() < self.duration {
@@ -112,7 +113,7 @@ impl Away {
         memory.growth = memory.most - memory.at_stop;
         ensure!(!*scene.ended.borrow(), "the payments ended before PostgreSQL was back: send more");
         if !self.in_peace {
-            script("start").await?;
+            turn("scripts/postgres.sh", &["start"]).await?;
         }
 
         let back = Instant::now();
@@ -137,16 +138,7 @@ impl Away {
 
 fn megabytes(pid: u32) -> anyhow::Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
-    Ok(cpu::resident(pid)? as f64 / 1e6)
-}
-
-async fn script(word: &'static str) -> anyhow::Result<()> {
-    let mut command = Command::new("scripts/postgres.sh");
-    command.arg(word).stdout(Stdio::null()).stdin(Stdio::null());
-    let status = tokio::task::spawn_blocking(move || command.status()).await?;
-    let status = status.context("scripts/postgres.sh cannot be run from this folder")?;
-    ensure!(status.success(), "scripts/postgres.sh {word}: {status}");
-    Ok(())
+    Ok(Process::resident_of(pid).with_context(|| format!("process {pid} does not tell its memory"))? as f64 / 1e6)
 }
 
 impl Course {

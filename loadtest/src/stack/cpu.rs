@@ -1,4 +1,4 @@
-//! Processor time of a process and everything below it, and the memory of one, out of /proc.
+//! Processor time of a process and everything below it, out of /proc.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,6 @@ pub(crate) fn seconds(root: u32) -> anyhow::Result<f64> {
     processes.get(&root).with_context(|| format!("there is no process {root}"))?;
     #[expect(clippy::cast_precision_loss, reason = "ticks of a measurement are far below 2^53")]
     Ok(below(root, &processes) as f64 / TICKS)
-}
-
-/// Bytes of memory that the process has in use now.
-pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    Ok(kibibytes.with_context(|| format!("process {pid} does not tell its memory"))? * 1_024)
 }
 
 /// The process and those below it, parents first.
@@ -88,13 +80,6 @@ mod tests {
             (5, process(1, 100)),
         ]);
         assert_eq!(below(2, &all), 17);
-    }
-
-    #[test]
-    fn this_process_uses_memory() {
-        let bytes = resident(std::process::id()).unwrap();
-        assert!((1_000_000..10_000_000_000).contains(&bytes), "{bytes}");
-        assert!(resident(u32::MAX).is_err());
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! have to carry the stream, so rows must be completed while it is away.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +13,7 @@ use clap::{Args, ValueEnum};
 
 use super::cpu::tree;
 use super::proxy::{Chaos, Proxy, parse_link};
+use super::servers::turn;
 use super::table::Table;
 use super::trial::{Scene, Trial};
 use crate::client::runtime;
@@ -146,25 +146,15 @@ impl Faults {
             Server::Postgres => ("scripts/postgres.sh", self.postgres_pid),
             Server::None => return Ok(()),
         };
-        let mut command = if let Some(node) = server.node() {
-            let mut command = Command::new(script);
-            command.args([if back { "start" } else { "kill" }, "--node", node]);
-            command
+        if let Some(node) = server.node() {
+            turn(script, &[if back { "start" } else { "kill" }, "--node", node]).await
         } else if self.pause {
             let root = pid.context("--pause needs --kafka-pid and --postgres-pid")?;
-            let mut command = Command::new("kill");
-            command.arg(if back { "-CONT" } else { "-STOP" });
-            command.args(tree(root)?.iter().map(u32::to_string));
-            command
+            let processes: Vec<String> = tree(root)?.iter().map(u32::to_string).collect();
+            let signal = std::iter::once(if back { "-CONT" } else { "-STOP" });
+            turn("kill", &signal.chain(processes.iter().map(String::as_str)).collect::<Vec<_>>()).await
         } else {
-            let mut command = Command::new(script);
-            command.arg(if back { "start" } else { "stop" });
-            command
-        };
-        command.stdout(Stdio::null()).stdin(Stdio::null());
-        let status = tokio::task::spawn_blocking(move || command.status()).await?;
-        let status = status.with_context(|| format!("{script} cannot be run from this folder"))?;
-        ensure!(status.success(), "{script}: {status}");
-        Ok(())
+            turn(script, &[if back { "start" } else { "stop" }]).await
+        }
     }
 }

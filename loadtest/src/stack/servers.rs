@@ -1,6 +1,7 @@
 //! Where Kafka and PostgreSQL are, and what of them the harness uses. Addresses of this machine only.
 
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -101,6 +102,16 @@ async fn connect(config: tokio_postgres::Config) -> anyhow::Result<Client> {
     let (client, connection) = config.connect(NoTls).await.context("PostgreSQL does not answer")?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Runs a program that starts or stops a server: a script of the project, from its folder, or a signal.
+pub(crate) async fn turn(program: &str, words: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new(program);
+    command.args(words).stdout(Stdio::null()).stdin(Stdio::null());
+    let status = tokio::task::spawn_blocking(move || command.status()).await?;
+    let status = status.with_context(|| format!("{program} cannot be run from this folder"))?;
+    ensure!(status.success(), "{program} {}: {status}", words.join(" "));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
-use crate::engine::active::Active;
 use crate::engine::ids::Seen;
-use crate::engine::ledger::{Ledger, Observed};
+use crate::engine::ledger::Ledger;
 use crate::features::Event;
 use crate::transaction::Transaction;
 
@@ -29,28 +28,6 @@ impl<S> Ledger<S> {
     pub(super) fn put(&mut self, id: u128, seen: Seen) {
         let kept = self.kept_from();
         self.ids.put(id, &seen, kept);
-    }
-
-    /// Inserts events and reads what the active model's plan reads as of each.
-    pub(super) fn observe_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
-        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
-        match &active.chosen {
-            Some(chosen) => self.history.observe(events, &chosen.plan, &mut self.rows),
-            None => self.history.insert_all(events),
-        }
-        for event in events {
-            self.apply_waiting(event.transaction, event.base);
-        }
-        (0..events.len()).map(|index| self.taken(index, active)).collect()
-    }
-
-    /// What the active model's plan reads as of each event.
-    pub(super) fn read_all(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
-        self.rows.reset(active.chosen.as_ref().map_or(0, |chosen| chosen.plan.width()));
-        if let Some(chosen) = &active.chosen {
-            self.history.read(events, &chosen.plan, &mut self.rows);
-        }
-        (0..events.len()).map(|index| self.taken(index, active)).collect()
     }
 
     /// The number in the index of the model that made a decision.

@@ -11,10 +11,10 @@
 //! moves no window twice; what has no score or no acknowledgement yet is given back to come again, and nothing of it is
 //! lost. The stream's time is what was followed here and nothing else.
 
-use std::sync::Arc;
 mod ledger;
 mod score;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ use super::core::{Claim, Core};
 use super::delivery::{Published, RecordId};
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Seen, second_of};
-use super::ledger::{Found, Ledger, Marked, Observed, State};
+use super::ledger::{Found, Ledger, Marked, Observed, State, Whole};
 use super::ports::{Scorer, Step};
 use super::{Engine, Label};
 use crate::base::clock::Millis;
@@ -140,9 +140,8 @@ impl<S: Scorer> Engine<S> {
     /// Says that the topics begin in the midst of the stream: decisions say so until the windows are full, counted from the
     /// first event that is followed.
     pub fn begin_midway(&self) {
-        let fills_in = self.core.catalogue.reach().saturating_add(self.history.lateness);
         let mut ledger = self.core.ledger();
-        (ledger.incomplete, ledger.complete_at, ledger.fills_in) = (true, None, Some(fills_in));
+        ledger.whole = Whole::After(ledger.waiting.retention());
     }
 
     /// The stream's time.
@@ -197,8 +196,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
                 self.meet(&mut ledger, met, &active, &mut opened, &mut unknown);
             }
             if let Some(newest) = ledger.newest {
-                let reached = self.core.catalogue.reach().saturating_add(ledger.lateness);
-                ledger.unconfirmed.forget_before(Millis(newest.0.saturating_sub(reached)));
+                let retention = ledger.waiting.retention();
+                ledger.unconfirmed.forget_before(Millis(newest.0.saturating_sub(retention)));
                 let given_up = ledger.waiting.give_up(newest);
                 if given_up > 0 {
                     core.observer.unmatched(given_up);
@@ -376,8 +375,10 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             wanted.map(|one| Event { transaction: &one.followed.transaction, base: one.base }).collect::<Vec<_>>()
         };
         let (fresh, known) = (events(true), events(false));
-        let mut observed = ledger.observe_all(&fresh, active).into_iter();
-        let mut read = ledger.read_all(&known, active).into_iter();
+        ledger.observe_rows(&fresh, active);
+        let mut observed = ledger.all_taken(fresh.len(), active).into_iter();
+        ledger.read_rows(&known, active);
+        let mut read = ledger.all_taken(known.len(), active).into_iter();
         let scored = opened.into_iter().filter_map(|one| {
             let of = if one.new { &mut observed } else { &mut read };
             let observed = one.observed.or_else(|| of.next())?;

@@ -11,7 +11,6 @@ use super::{FollowedTransaction, Follower, Scored, Settlement};
 use crate::base::clock::Millis;
 use crate::decision::{DegradedCause, Explained, Source, judge};
 use crate::engine::active::{Active, Chosen};
-use crate::engine::core::Settled;
 use crate::engine::explain::single;
 use crate::engine::line::{Lacks, causes_of, circumstances};
 use crate::engine::ports::{Record, Scorer, Step};
@@ -112,7 +111,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
     pub(super) fn commit(&self, record: Record, followed: FollowedTransaction) {
         let settlement = Arc::clone(&self.settlement);
         self.core.record_then(record, move |fate| match (fate, &followed.place) {
-            (Ok(Settled::First | Settled::Superseded), Some((place, _))) => settlement.decided(*place),
+            (Ok(_), Some((place, _))) => settlement.decided(*place),
             (Ok(_), None) => {}
             (Err(error), _) => {
                 tracing::debug!(%error, "a decision of the stream was not acknowledged; it is sent again");

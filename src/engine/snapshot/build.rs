@@ -9,11 +9,10 @@ use crate::base::clock::Millis;
 use crate::base::money::{BaseAmount, Currency};
 use crate::engine::fingerprint::{fingerprint_of, id_of};
 use crate::engine::ids::{Seen, second_of};
-use crate::engine::labels::Waiting;
 use crate::engine::ledger::Ledger;
-use crate::engine::{Label, SetUp, event_label};
+use crate::engine::{Label, Limits, SetUp, empty_ledger, event_label};
 use crate::features::history::export::{Lapsed, key_check, plan_hash};
-use crate::features::{Catalogue, Event, History, HistoryOptions};
+use crate::features::{Catalogue, Event, HistoryOptions};
 use crate::transaction::{Rejection, Transaction};
 
 /// What became of a transaction.
@@ -32,7 +31,6 @@ pub enum Admitted {
 pub struct Build {
     ledger: Ledger<()>,
     options: HistoryOptions,
-    reach: i64,
     state: State,
 }
 
@@ -48,12 +46,10 @@ impl Build {
     /// An empty history of what `catalogue` needs, with amounts in `base`.
     #[must_use]
     pub fn new(catalogue: &Catalogue, options: HistoryOptions, base: Currency, max_waiting_labels: usize) -> Self {
-        let HistoryOptions { key, lateness, .. } = options;
-        let reach = catalogue.reach().saturating_add(lateness);
-        let waiting = Waiting::new(max_waiting_labels, reach);
-        let ledger = Ledger::new(History::new(catalogue, options), waiting, key, lateness, (0, SetUp::Stack));
-        let state = State { plan: plan_hash(catalogue, &options, base), key: key_check(&key) };
-        Self { ledger, options, reach, state }
+        let limits = Limits { max_open: 0, max_waiting_labels, ..Limits::default() };
+        let ledger = empty_ledger(catalogue, options, limits, SetUp::Stack);
+        let state = State { plan: plan_hash(catalogue, &options, base), key: key_check(&options.key) };
+        Self { ledger, options, state }
     }
 
     /// Says whether a transaction is to be inserted, and remembers its id if so.
@@ -63,7 +59,7 @@ impl Build {
     pub fn admit(&mut self, transaction: &Transaction) -> Result<Admitted, Rejection> {
         let newest = self.ledger.newest.max(Some(transaction.occurred_at)).unwrap_or_default();
         self.ledger.newest = Some(newest);
-        let horizon = Millis(newest.0.saturating_sub(self.reach));
+        let horizon = Millis(newest.0.saturating_sub(self.ledger.waiting.retention()));
         if transaction.occurred_at <= horizon {
             return Ok(Admitted::OutOfReach);
         }
@@ -94,7 +90,7 @@ impl Build {
     /// time has passed.
     pub fn wait(&mut self, label: Label) -> bool {
         let newest = self.ledger.newest.map_or(i64::MIN, |newest| newest.0);
-        label.labelled_at.0 > newest.saturating_sub(self.reach) && self.ledger.waiting.put(label)
+        label.labelled_at.0 > newest.saturating_sub(self.ledger.waiting.retention()) && self.ledger.waiting.put(label)
     }
 
     /// The snapshot of it, begun at `created_at`. The topics must be read from the newest transaction's time less the

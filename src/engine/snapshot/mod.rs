@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::core::Core;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Whole};
 use super::ports::Scorer;
 use super::unconfirmed::Unconfirmed;
 use super::{Engine, Label, SetUp, empty_ledger};
@@ -173,12 +173,13 @@ impl<S: Scorer> Engine<S> {
         complete_from: Option<Millis>,
         read_from: impl FnOnce() -> ReadFrom,
     ) -> Result<Snapshot<S>, SnapshotError> {
-        let (course, stream_time, incomplete, complete_at) = {
+        let (course, stream_time, incomplete, whole) = {
             let mut ledger = self.core.ledger();
             let course = Course::begin(&mut ledger).ok_or(SnapshotError::Busy)?;
-            (course, ledger.newest, ledger.is_incomplete(), ledger.complete_at)
+            (course, ledger.newest, ledger.is_incomplete(), ledger.whole)
         };
-        let (state, complete_from) = (self.state(), complete_from.or(complete_at).filter(|_| incomplete));
+        let known = if let Whole::From(complete) = whole { Some(complete) } else { None };
+        let (state, complete_from) = (self.state(), complete_from.or(known).filter(|_| incomplete));
         // From here on, a panic in `read_from` included, dropping it lets go.
         let moment = ReadFrom::Moment(created_at);
         let header = Header { created_at, stream_time, read_from: moment, state, incomplete, complete_from };
@@ -211,8 +212,12 @@ impl<S: Scorer> Engine<S> {
             shard.clear();
             number += 1;
         }
-        (ledger.newest, ledger.incomplete) = (header.stream_time, header.incomplete);
-        ledger.complete_at = header.complete_from;
+        ledger.newest = header.stream_time;
+        ledger.whole = match header.complete_from {
+            _ if !header.incomplete => Whole::Yes,
+            Some(complete) => Whole::From(complete),
+            None => Whole::Unknown,
+        };
         // Where the log is the instance's own nothing is ever confirmed.
         if self.core.set_up == SetUp::Stack {
             ledger.unconfirmed = Unconfirmed::of(&ledger.ids);
