@@ -4,6 +4,7 @@
 //! original bytes and stands at the time of the one before it, so that it holds up nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -98,8 +99,8 @@ pub(super) struct Reading {
     pub(super) rates: Arc<Rates>,
     /// Names the records of this process.
     pub(super) instance: u64,
-    /// Whether an end need not be seen in an empty answer of Kafka: nothing is held for settling.
-    pub(super) eager: bool,
+    /// How often an end that lasts is told again; `None`: once.
+    pub(super) ends_every: Option<Duration>,
     pub(super) clock: TimeSource,
     /// How far ahead of the moment when Kafka took it a transaction may be, milliseconds.
     pub(super) max_ahead: i64,

@@ -172,6 +172,11 @@ impl StreamError {
     }
 }
 
+/// KiB that a consumer fetches ahead, in all its queues together; and of one queue at least: a fetch has up to a MiB of a
+/// partition.
+const QUEUE: usize = 16_384;
+const LEAST_QUEUE: usize = 1_024;
+
 impl KafkaOptions {
     /// What every client has.
     pub(super) fn client(&self) -> ClientConfig {
@@ -223,14 +228,15 @@ impl KafkaOptions {
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "earliest").set("fetch.error.backoff.ms", "100");
         // A queue that was full is filled again at once: the client's own second of pause was most of what a backlog cost.
-        config.set("queued.max.messages.kbytes", "16384").set("fetch.queue.backoff.ms", "10");
+        config.set("queued.max.messages.kbytes", QUEUE.to_string()).set("fetch.queue.backoff.ms", "10");
         config
     }
 
-    /// A consumer that is told what to read and never commits.
-    pub(super) fn reader(&self, instance: u64) -> Result<BaseConsumer<Telling>, KafkaError> {
+    /// A consumer that is told what to read, into so many queues, and never commits.
+    pub(super) fn reader(&self, instance: u64, queues: usize) -> Result<BaseConsumer<Telling>, KafkaError> {
         // A group's name is asked for; nobody joins it.
         let mut config = self.consumer(format!("{}-reader-{instance:016x}", self.group));
+        config.set("queued.max.messages.kbytes", (QUEUE / queues.max(1)).max(LEAST_QUEUE).to_string());
         config.set("enable.partition.eof", "true");
         config.set("fetch.wait.max.ms", self.fetch_wait.as_millis().max(1).to_string());
         config.set("fetch.message.max.bytes", "1048576").set("check.crcs", "true");

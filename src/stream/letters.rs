@@ -66,7 +66,7 @@ impl Letter {
 pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Result<(), StreamError> {
     let topic = &options.topics.rejected;
     let unread = || StreamError::kafka(format!("{topic} cannot be read"));
-    let consumer = options.reader(0).map_err(unread())?;
+    let consumer = options.reader(0, 1).map_err(unread())?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(unread())?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     for partition in (0_i32..).take(partitions) {

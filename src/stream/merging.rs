@@ -38,6 +38,9 @@ const CHUNKS: usize = 32;
 const NO_ROOM: Duration = Duration::from_millis(1);
 /// The longest wait for something to arrive.
 const IDLE: Duration = Duration::from_millis(5);
+/// Items of all lanes beside which more transactions are taken: those that a held candidate waits for (`stream.settle`)
+/// are among them.
+const AHEAD: usize = 4_096;
 /// A lane with more items is held, and goes on below the half of it.
 const LANE: usize = 4_096;
 
@@ -87,7 +90,7 @@ impl<S: Scorer> Merging<S> {
     /// lanes while it waits for something else.
     fn wants_transactions(&self) -> bool {
         let lanes = &self.lanes;
-        self.merge.len() < BATCH * 4 || lanes.of(Topic::Transactions).any(|lane| self.merge.awaits(lane))
+        self.merge.len() < AHEAD || lanes.of(Topic::Transactions).any(|lane| self.merge.awaits(lane))
     }
 
     /// Whether more may be begun: decisions wait for their acknowledgement, and the producer for Kafka.
@@ -107,9 +110,11 @@ impl<S: Scorer> Merging<S> {
                     }
                 }
             }
-            Taken::Read(Read::End(topic, partition, seen_at)) => {
-                self.lanes.ended(topic, partition);
-                self.merge.at_end(self.lanes.lane(topic, partition), seen_at);
+            Taken::Read(Read::Ends(topic, partitions, seen_at)) => {
+                for partition in partitions {
+                    self.lanes.ended(topic, partition);
+                    self.merge.at_end(self.lanes.lane(topic, partition), seen_at);
+                }
             }
             Taken::Again(again) => self.reread(again),
         }

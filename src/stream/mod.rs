@@ -69,7 +69,7 @@ use crate::transaction::{Connector, Limits};
 /// How the topics are followed.
 #[derive(Debug, Clone)]
 pub struct StreamOptions {
-    /// While a partition is empty, a message is held so long for what may still be on its way elsewhere.
+    /// While a partition is empty, a message is held until that one is seen at its end so long after the message was read.
     pub settle: Duration,
     /// How long a partition that should have more is waited for.
     pub patience: Duration,
@@ -159,7 +159,8 @@ impl Stream {
             limits: options.limits,
             rates: options.rates,
             instance: options.instance,
-            eager: options.settle.is_zero(),
+            // Several times while a candidate settles.
+            ends_every: (!options.settle.is_zero()).then_some(options.settle / 8),
             clock: options.time,
             max_ahead: i64::try_from(options.max_ahead.as_millis()).unwrap_or(i64::MAX),
         });

@@ -1,12 +1,16 @@
 //! The reader: every partition of the topics, from where it is told, to the merge.
 //!
 //! ```text
-//! topic ─▶ consumer (one thread a topic): read and check ─▶ bounded channel ─▶ merge
+//! topic ─▶ consumer (one thread a topic, one queue a partition): read and check ─▶ bounded channel ─▶ merge
 //! ```
 //!
 //! In: positions to begin at. Out: items in the order of their partition's offsets, and the news that a partition is at its
 //! end. One consumer a topic: Kafka's client says of an end which partition it is, and not of which topic.
-//! Back-pressure: a lane that is full is paused, and goes on when it has emptied; a full channel stops the reading.
+//! Back-pressure: the queue of a lane that is full is left alone, and Kafka's client fetches nothing more into a full
+//! queue; a full channel stops the reading.
+//!
+//! Why a queue a partition: in one for all, what is wanted next stands behind what is not wanted yet. And a partition that
+//! is paused forgets what was fetched of it: that cost the transactions of a backlog four times their bytes.
 //!
 //! It never commits: where the group stands says nothing of where this process is.
 
@@ -15,10 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use rdkafka::TopicPartitionList;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::item::{Item, Reading, Topic};
 use super::kafka::{KafkaOptions, StreamError, Telling};
@@ -30,18 +34,20 @@ use crate::base::clock::{Clock as _, Millis, SystemClock};
 
 /// Items that are handed over together at most.
 const CHUNK: usize = 256;
+/// Of these, of one partition: what is merged next may stand in another.
+const TURN: usize = 64;
 /// A message that Kafka took less than so many milliseconds ago is of now.
 const MOMENT: i64 = 100;
-/// How long a poll waits for a message.
-const POLL: Duration = Duration::from_millis(20);
+/// How long to wait for a message.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// What the reader hands over.
 #[derive(Debug)]
 pub(super) enum Read {
     /// Items of one topic, each after the ones before it in its partition.
     Items(Vec<(Item, Moment)>),
-    /// A partition is at its end.
-    End(Topic, i32, Moment),
+    /// Partitions of a topic were at their end then.
+    Ends(Topic, Vec<i32>, Moment),
 }
 
 /// Starts to read `topic` from where `lanes` begin.
@@ -54,27 +60,28 @@ pub(super) fn start(
     (stop, began): (Arc<AtomicBool>, Instant),
 ) -> Result<Thread, StreamError> {
     let (name, positions) = (options.topics.of(topic).to_owned(), &lanes.positions()[topic]);
-    let consumer = options.reader(reading.instance);
-    let consumer = consumer.map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?;
+    let consumer = options.reader(reading.instance, positions.len());
+    let consumer = Arc::new(consumer.map_err(StreamError::kafka(format!("the reader of {name} cannot be made")))?);
     let places = (0_i32..).zip(positions).map(|(partition, position)| (name.as_str(), partition, *position));
     let list = offsets::list(places);
     let list = list.map_err(StreamError::kafka(format!("{name} cannot be read from {positions:?}")))?;
     consumer.assign(&list).map_err(StreamError::kafka(format!("{name} cannot be read")))?;
+    let queue = |(partition, _)| consumer.split_partition_queue(&name, partition);
+    let queues: Option<Vec<_>> = (0_i32..).zip(positions).map(queue).collect();
+    let queues = queues.ok_or_else(|| StreamError::Topics { faults: vec![format!("{name} cannot be split")] })?;
     let mut work = Work {
         consumer,
-        name,
-        topic,
-        eager: reading.eager,
-        failing: false,
-        reading,
+        queues,
+        turn: 0,
+        lanes: vec![Lane { open: true, ..Lane::default() }; positions.len()],
+        hand: Hand { topic, name, reading, to, began, items: Vec::new(), failing: false },
         held: lanes.held(),
         first: lanes.lane(topic, 0),
-        paused: vec![false; positions.len()],
-        lanes: vec![Lane::default(); positions.len()],
-        began,
+        told_at: Moment::ZERO,
     };
     Thread::start(format!("read-{topic:?}").to_lowercase(), "a reader of a topic", move || {
-        while !stop.load(Ordering::Relaxed) && work.round(&to) {}
+        work.listen();
+        while !stop.load(Ordering::Relaxed) && work.round().is_some() {}
         // It joined no group; `kafka::leave` says why it is not destroyed.
         std::mem::forget(work.consumer);
     })
@@ -87,112 +94,156 @@ struct Lane {
     before: Millis,
     /// When Kafka took that.
     taken_at: Millis,
-    /// Whether one came since its end was told.
+    /// Whether its end was not seen yet, or one came since.
     open: bool,
+    /// Whether its end was told.
+    told: bool,
+    /// Whether nothing of it was left in the last round.
+    drained: bool,
 }
 
 struct Work {
-    consumer: BaseConsumer<Telling>,
-    name: String,
-    topic: Topic,
-    reading: Arc<Reading>,
+    consumer: Arc<BaseConsumer<Telling>>,
+    /// By partition.
+    queues: Vec<PartitionQueue<Telling>>,
+    lanes: Vec<Lane>,
+    /// The partition that is first in the next round.
+    turn: usize,
+    hand: Hand,
     held: Arc<Held>,
     /// The lane of the first partition.
     first: usize,
-    paused: Vec<bool>,
-    lanes: Vec<Lane>,
-    /// Whether a partition counts as at its end as soon as nothing of it is left here.
-    eager: bool,
-    /// Whether it could not be read when it was tried last.
-    failing: bool,
+    /// When the ends that last were told.
+    told_at: Moment,
+}
+
+/// Hands over what was read; `None` when nobody takes it any more.
+struct Hand {
+    topic: Topic,
+    name: String,
+    reading: Arc<Reading>,
+    to: Sender<Read>,
     began: Instant,
+    items: Vec<(Item, Moment)>,
+    /// Whether the topic could not be read when it was tried last.
+    failing: bool,
 }
 
 impl Work {
-    /// Reads what is there, up to a chunk, and hands it over; false when nobody takes it any more.
-    fn round(&mut self, to: &Sender<Read>) -> bool {
-        self.hold();
-        let mut items = Vec::new();
-        let mut wait = POLL;
-        let mut drained = false;
-        while items.len() < CHUNK {
-            let Some(polled) = self.consumer.poll(wait) else {
-                drained = true;
-                break;
-            };
-            wait = Duration::ZERO;
-            match polled {
-                Ok(message) => {
-                    self.failing = false;
-                    let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
-                    let before = self.lanes.get(place).map_or(Millis(0), |lane| lane.before);
-                    let item = self.reading.item(self.topic, &message, before);
-                    if let Some(lane) = self.lanes.get_mut(place) {
-                        *lane = Lane { before: item.at, taken_at: item.taken_at, open: true };
-                    }
-                    items.push((item, self.began.elapsed()));
-                }
-                Err(KafkaError::PartitionEOF(partition)) => {
-                    // What was read before the end is handed over before it.
-                    if !items.is_empty() && to.send(Read::Items(std::mem::take(&mut items))).is_err() {
-                        return false;
-                    }
-                    if let Some(lane) = usize::try_from(partition).ok().and_then(|place| self.lanes.get_mut(place)) {
-                        lane.open = false;
-                    }
-                    if to.send(Read::End(self.topic, partition, self.began.elapsed())).is_err() {
-                        return false;
-                    }
-                }
-                Err(error) => {
-                    // Once an outage: its client asks again many times a second.
-                    if std::mem::replace(&mut self.failing, true) {
-                        tracing::debug!(topic = self.name, %error, "a topic could still not be read");
-                    } else {
-                        tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried until it is");
-                    }
-                    break;
-                }
-            }
+    /// Wakes this thread when something comes.
+    fn listen(&mut self) {
+        for queue in &mut self.queues {
+            let reader = std::thread::current();
+            queue.set_nonempty_callback(move || reader.unpark());
         }
-        (items.is_empty() || to.send(Read::Items(items)).is_ok()) && (!drained || self.tell_ends(to))
     }
 
-    /// Tells the ends of partitions of which nothing is left here and whose last message Kafka took a moment ago.
-    ///
-    /// Why: Kafka's client says that a partition is at its end with the next empty answer, milliseconds later. A backlog is
-    /// older than a moment, so one that is worked off is never taken for an end. What is on its way at this instant is
-    /// no more certain to be seen by waiting for the empty answer; who wants that sets `stream.settle`.
-    fn tell_ends(&mut self, to: &Sender<Read>) -> bool {
-        if !self.eager {
-            return true;
+    /// Reads what is there, up to a chunk, and hands it over; `None` when nobody takes it any more.
+    fn round(&mut self) -> Option<()> {
+        let looked_at = self.hand.began.elapsed();
+        // Errors, and what came before the queues were split.
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            self.hand.take(polled, &mut self.lanes)?;
         }
-        let now = SystemClock.now();
-        for (partition, lane) in (0_i32..).zip(&mut self.lanes) {
-            if lane.open && now.0.saturating_sub(lane.taken_at.0) < MOMENT {
-                lane.open = false;
-                if to.send(Read::End(self.topic, partition, self.began.elapsed())).is_err() {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// Pauses and resumes as the merge wants it.
-    fn hold(&mut self) {
-        for (partition, paused) in self.paused.iter_mut().enumerate() {
-            let wanted = self.held.get(self.first + partition);
-            if wanted == *paused {
+        let mut any = false;
+        self.turn += 1;
+        for number in 0..self.queues.len() {
+            let place = (self.turn + number) % self.queues.len();
+            let (Some(queue), Some(lane)) = (self.queues.get(place), self.lanes.get_mut(place)) else { continue };
+            lane.drained = false;
+            if self.held.get(self.first + place) {
                 continue;
             }
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&self.name, i32::try_from(partition).unwrap_or(i32::MAX));
-            let done = if wanted { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-            match done {
-                Ok(()) => *paused = wanted,
-                Err(error) => tracing::warn!(topic = self.name, partition, %error, "a partition could not be held"),
+            for _ in 0..TURN {
+                let Some(polled) = queue.poll(Duration::ZERO) else {
+                    if let Some(lane) = self.lanes.get_mut(place) {
+                        lane.drained = true;
+                    }
+                    break;
+                };
+                any = true;
+                self.hand.take(polled, &mut self.lanes)?;
+            }
+            if self.hand.items.len() > CHUNK - TURN {
+                self.hand.over()?;
             }
         }
+        self.hand.over()?;
+        self.tell_ends(looked_at)?;
+        if !any {
+            std::thread::park_timeout(IDLE);
+        }
+        Some(())
     }
+
+    /// Tells the ends of partitions of which nothing was left here at `looked_at`, which Kafka said to be at their end, or
+    /// whose last message it took a moment ago.
+    ///
+    /// Why: Kafka's client says that a partition is at its end with the next empty answer, milliseconds later. Into a
+    /// partition of the decisions several instances write more often than that: waiting for its empty answer, and for
+    /// those of its neighbours at the same time, left the merge standing for most of the time. A backlog is older than a
+    /// moment, so one that is worked off is never taken for an end. What is on its way at this instant is no more
+    /// certain to be seen in an empty answer; for that there is `stream.settle`.
+    fn tell_ends(&mut self, looked_at: Moment) -> Option<()> {
+        let now = SystemClock.now();
+        let again = self.hand.reading.ends_every.is_some_and(|every| looked_at >= self.told_at + every);
+        if again {
+            self.told_at = looked_at;
+        }
+        let mut ends = Vec::new();
+        for (partition, lane) in (0_i32..).zip(&mut self.lanes).filter(|(_, lane)| lane.drained) {
+            lane.open &= now.0.saturating_sub(lane.taken_at.0) >= MOMENT;
+            if !lane.open && (again || !lane.told) {
+                lane.told = true;
+                ends.push(partition);
+            }
+        }
+        if ends.is_empty() {
+            return Some(());
+        }
+        self.hand.to.send(Read::Ends(self.hand.topic, ends, looked_at)).ok()
+    }
+}
+
+impl Hand {
+    /// Takes what a poll brought.
+    fn take(&mut self, polled: Result<BorrowedMessage<'_>, KafkaError>, lanes: &mut [Lane]) -> Option<()> {
+        match polled {
+            Ok(message) => {
+                self.failing = false;
+                let lane = lane_of(lanes, message.partition());
+                let before = lane.as_ref().map_or(Millis(0), |lane| lane.before);
+                let item = self.reading.item(self.topic, &message, before);
+                if let Some(lane) = lane {
+                    *lane = Lane { before: item.at, taken_at: item.taken_at, open: true, told: false, ..*lane };
+                }
+                self.items.push((item, self.began.elapsed()));
+            }
+            Err(KafkaError::PartitionEOF(partition)) => {
+                // Told when nothing stands behind it.
+                if let Some(lane) = lane_of(lanes, partition) {
+                    lane.open = false;
+                }
+            }
+            // Once an outage: its client asks again many times a second.
+            Err(error) if std::mem::replace(&mut self.failing, true) => {
+                tracing::debug!(topic = self.name, %error, "a topic could still not be read");
+            }
+            Err(error) => {
+                tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried until it is");
+            }
+        }
+        Some(())
+    }
+
+    fn over(&mut self) -> Option<()> {
+        if self.items.is_empty() {
+            return Some(());
+        }
+        self.to.send(Read::Items(std::mem::take(&mut self.items))).ok()
+    }
+}
+
+fn lane_of(lanes: &mut [Lane], partition: i32) -> Option<&mut Lane> {
+    lanes.get_mut(usize::try_from(partition).ok()?)
 }

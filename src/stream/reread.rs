@@ -62,7 +62,7 @@ impl Rereading {
     /// stays in `ranges`.
     fn read(&self, topic: Topic, ranges: &mut Vec<Reread>) -> Result<bool, KafkaError> {
         let name = self.options.topics.of(topic);
-        let consumer = self.options.reader(self.reading.instance)?;
+        let consumer = self.options.reader(self.reading.instance, 1)?;
         consumer.assign(&offsets::list(ranges.iter().map(|range| (name, range.partition, range.from)))?)?;
         while !ranges.is_empty() && !self.stop.load(Ordering::Relaxed) {
             let mut items = Vec::new();

@@ -6,7 +6,7 @@
 //! ```text
 //! candidate   the smallest of the lanes' heads
 //! pops        when every other lane has a head, is at its end, or is absent;
-//!             while a lane is empty, not before candidate.read_at + settle
+//!             while a lane is empty, not before it was seen at its end at candidate.read_at + settle or later
 //! absent      a lane that is empty and not known to be at its end, patience after it began to hold up;
 //!             until it pushes or is at its end again. What pops meanwhile is late
 //! ```
@@ -47,8 +47,9 @@ pub trait Timed {
 /// How long the merge waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MergeOptions {
-    /// While a lane is empty, a record is held for so long after it was read: what was sent before it may still be on
-    /// its way in a lane that looked empty. Zero holds none.
+    /// While a lane is empty, a record is held until that lane is seen at its end so long after the record was read: what
+    /// was sent before it may still be on its way in a lane that looked empty. Zero holds none, and an end lasts until
+    /// something comes.
     pub settle: Duration,
     /// How long a lane that should have more may hold up the others.
     pub patience: Duration,
@@ -95,8 +96,8 @@ pub struct Merge<T> {
 #[derive(Debug)]
 struct Lane<T> {
     queue: VecDeque<(Moment, T)>,
-    /// Nothing was left when the reader looked, and nothing came since.
-    at_end: bool,
+    /// Nothing was left when the reader looked last, then, and nothing came since.
+    at_end: Option<Moment>,
     /// Meaningful while the queue is empty.
     gap: Gap,
 }
@@ -126,7 +127,7 @@ impl<T: Timed> Merge<T> {
     pub fn push(&mut self, lane: usize, read_at: Moment, item: T) {
         self.widen(lane.saturating_add(1));
         let Some(held) = self.lanes.get_mut(lane) else { return };
-        held.at_end = false;
+        held.at_end = None;
         held.queue.push_back((read_at, item));
         self.len += 1;
         if held.queue.len() == 1 {
@@ -139,10 +140,10 @@ impl<T: Timed> Merge<T> {
 
     /// The reader has taken everything that was there when it looked, at `seen_at`. Until the next `push` to the lane it
     /// holds nobody up, and is not absent. A lane that is not there yet is added, and those before it.
-    pub fn at_end(&mut self, lane: usize, _seen_at: Moment) {
+    pub fn at_end(&mut self, lane: usize, seen_at: Moment) {
         self.widen(lane.saturating_add(1));
         let Some(held) = self.lanes.get_mut(lane) else { return };
-        held.at_end = true;
+        held.at_end = held.at_end.max(Some(seen_at));
         if held.queue.is_empty() {
             let gap = std::mem::replace(&mut held.gap, Gap::Ended);
             self.leave(gap);
@@ -153,7 +154,7 @@ impl<T: Timed> Merge<T> {
     /// is waited for from `since` on. A lane that has a head, or is not at its end, stays as it is.
     pub fn doubt(&mut self, lane: usize, since: Moment) {
         let Some(held) = self.lanes.get_mut(lane) else { return };
-        if std::mem::take(&mut held.at_end) && held.queue.is_empty() {
+        if held.at_end.take().is_some() && held.queue.is_empty() {
             held.gap = Gap::Awaited { empty: since, holding: None };
             self.awaited += 1;
         }
@@ -196,27 +197,39 @@ impl<T: Timed> Merge<T> {
         else {
             return Next::Wait(None);
         };
-        let settled = if self.empty > 0 && !self.options.settle.is_zero() {
-            read_at.saturating_add(self.options.settle)
-        } else {
-            now
-        };
+        if self.empty > 0 && !self.options.settle.is_zero() {
+            let settled = read_at.saturating_add(self.options.settle);
+            if now < settled {
+                return Next::Wait(Some(settled));
+            }
+            self.look_again(settled, now);
+        }
         let patient = if self.awaited > 0 { self.wait_for_lanes(read_at, now) } else { now };
-        let until = settled.max(patient);
-        if now < until {
-            return Next::Wait(Some(until));
+        if now < patient {
+            return Next::Wait(Some(patient));
         }
         let late = self.absent > 0;
         let Some(held) = self.lanes.get_mut(lane) else { return Next::Wait(None) };
         let Some((_, item)) = held.queue.pop_front() else { return Next::Wait(None) };
         self.len -= 1;
         if held.queue.is_empty() {
-            held.gap = if held.at_end { Gap::Ended } else { Gap::Awaited { empty: now, holding: None } };
-            self.awaited += usize::from(!held.at_end);
+            held.gap = if held.at_end.is_some() { Gap::Ended } else { Gap::Awaited { empty: now, holding: None } };
+            self.awaited += usize::from(held.at_end.is_none());
             self.empty += 1;
         }
         self.replay(lane);
         Next::Item(Popped { lane, item, late })
+    }
+
+    /// An end that was seen before `settled` no longer counts: the lane is waited for until it is seen again.
+    fn look_again(&mut self, settled: Moment, now: Moment) {
+        for lane in &mut self.lanes {
+            if lane.queue.is_empty() && lane.at_end.is_some_and(|seen_at| seen_at < settled) {
+                lane.at_end = None;
+                lane.gap = Gap::Awaited { empty: now, holding: None };
+                self.awaited += 1;
+            }
+        }
     }
 
     /// Until when the awaited lanes may hold up a candidate read at `read_at`; those whose time is over become absent.
@@ -259,7 +272,7 @@ impl<T: Timed> Merge<T> {
             return;
         }
         let gap = Gap::Awaited { empty: Moment::ZERO, holding: None };
-        self.lanes.resize_with(lanes, || Lane { queue: VecDeque::new(), at_end: false, gap });
+        self.lanes.resize_with(lanes, || Lane { queue: VecDeque::new(), at_end: None, gap });
         self.empty += lanes - before;
         self.awaited += lanes - before;
         self.width = lanes.next_power_of_two().max(2);

@@ -141,10 +141,12 @@ fn while_a_lane_is_empty_a_candidate_settles() {
     merge.push(1, ms(100), at(6));
     assert_eq!(merge.pop(ms(100)), item(1, at(4)), "every lane has a head: nothing can come before");
     assert_eq!(merge.pop(ms(100)), item(0, at(5)));
-    assert_eq!(merge.pop(ms(100)), Next::Wait(Some(ms(1_100))));
+    assert_eq!(merge.pop(ms(100)), Next::Wait(Some(ms(300))));
     merge.at_end(0, ms(150));
     assert_eq!(merge.pop(ms(150)), Next::Wait(Some(ms(300))));
-    assert_eq!(merge.pop(ms(300)), item(1, at(6)));
+    assert_eq!(merge.pop(ms(300)), Next::Wait(Some(ms(1_300))), "its end was seen before the candidate had settled");
+    merge.at_end(0, ms(310));
+    assert_eq!(merge.pop(ms(310)), item(1, at(6)));
 }
 
 #[test]
@@ -170,7 +172,7 @@ struct Naive {
 #[derive(Clone, Default)]
 struct NaiveLane {
     queue: VecDeque<(Duration, Item)>,
-    at_end: bool,
+    at_end: Option<Duration>,
     absent: bool,
     empty_since: Duration,
     holding_since: Option<Duration>,
@@ -180,19 +182,19 @@ impl Naive {
     fn push(&mut self, lane: usize, read_at: Duration, item: Item) {
         let lane = &mut self.lanes[lane];
         lane.queue.push_back((read_at, item));
-        (lane.at_end, lane.absent, lane.holding_since) = (false, false, None);
+        (lane.at_end, lane.absent, lane.holding_since) = (None, false, None);
     }
 
     fn doubt(&mut self, lane: usize, since: Duration) {
         let lane = &mut self.lanes[lane];
-        if std::mem::take(&mut lane.at_end) && lane.queue.is_empty() {
+        if lane.at_end.take().is_some() && lane.queue.is_empty() {
             lane.empty_since = since;
         }
     }
 
-    fn at_end(&mut self, lane: usize) {
+    fn at_end(&mut self, lane: usize, seen_at: Duration) {
         let lane = &mut self.lanes[lane];
-        (lane.at_end, lane.absent, lane.holding_since) = (true, false, None);
+        (lane.at_end, lane.absent, lane.holding_since) = (Some(seen_at), false, None);
     }
 
     fn pop(&mut self, now: Duration) -> Next<Item> {
@@ -204,9 +206,18 @@ impl Naive {
         let mut until = now;
         let empty = self.lanes.iter().any(|lane| lane.queue.is_empty());
         if empty && self.options.settle > Duration::ZERO {
-            until = until.max(read_at + self.options.settle);
+            let settled = read_at + self.options.settle;
+            if now < settled {
+                return Next::Wait(Some(settled));
+            }
+            let old =
+                |lane: &&mut NaiveLane| lane.queue.is_empty() && lane.at_end.is_some_and(|seen_at| seen_at < settled);
+            for lane in self.lanes.iter_mut().filter(old) {
+                (lane.at_end, lane.empty_since) = (None, now);
+            }
         }
-        for lane in self.lanes.iter_mut().filter(|lane| lane.queue.is_empty() && !lane.at_end && !lane.absent) {
+        let awaited = |lane: &&mut NaiveLane| lane.queue.is_empty() && lane.at_end.is_none() && !lane.absent;
+        for lane in self.lanes.iter_mut().filter(awaited) {
             let begun = lane.empty_since.max(read_at);
             let since = lane.holding_since.map_or(begun, |since| since.min(begun));
             lane.holding_since = Some(since);
@@ -263,7 +274,7 @@ proptest! {
                 }
                 Act::End(lane) => {
                     merge.at_end(lane, now);
-                    naive.at_end(lane);
+                    naive.at_end(lane, now);
                 }
                 Act::Doubt(lane) => {
                     merge.doubt(lane, now);
