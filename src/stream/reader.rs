@@ -98,8 +98,6 @@ struct Lane {
     open: bool,
     /// Whether its end was told.
     told: bool,
-    /// Whether nothing of it was left in the last round.
-    drained: bool,
 }
 
 struct Work {
@@ -117,7 +115,7 @@ struct Work {
     told_at: Moment,
 }
 
-/// Hands over what was read; `None` when nobody takes it any more.
+/// Takes what was read and hands it over.
 struct Hand {
     topic: Topic,
     name: String,
@@ -143,55 +141,51 @@ impl Work {
         let looked_at = self.hand.began.elapsed();
         // Errors, and what came before the queues were split.
         while let Some(polled) = self.consumer.poll(Duration::ZERO) {
-            self.hand.take(polled, &mut self.lanes)?;
+            self.hand.take(polled, &mut self.lanes);
         }
-        let mut any = false;
+        let (mut any, mut drained) = (false, Vec::new());
         self.turn += 1;
         for number in 0..self.queues.len() {
             let place = (self.turn + number) % self.queues.len();
-            let (Some(queue), Some(lane)) = (self.queues.get(place), self.lanes.get_mut(place)) else { continue };
-            lane.drained = false;
-            if self.held.get(self.first + place) {
-                continue;
+            let Some(queue) = self.queues.get(place).filter(|_| !self.held.get(self.first + place)) else { continue };
+            let mut taken = 0;
+            for polled in std::iter::from_fn(|| queue.poll(Duration::ZERO)).take(TURN) {
+                self.hand.take(polled, &mut self.lanes);
+                taken += 1;
             }
-            for _ in 0..TURN {
-                let Some(polled) = queue.poll(Duration::ZERO) else {
-                    if let Some(lane) = self.lanes.get_mut(place) {
-                        lane.drained = true;
-                    }
-                    break;
-                };
-                any = true;
-                self.hand.take(polled, &mut self.lanes)?;
+            any |= taken > 0;
+            if taken < TURN {
+                drained.push(place);
             }
             if self.hand.items.len() > CHUNK - TURN {
                 self.hand.over()?;
             }
         }
         self.hand.over()?;
-        self.tell_ends(looked_at)?;
+        self.tell_ends(&drained, looked_at)?;
         if !any {
             std::thread::park_timeout(IDLE);
         }
         Some(())
     }
 
-    /// Tells the ends of partitions of which nothing was left here at `looked_at`, which Kafka said to be at their end, or
-    /// whose last message it took a moment ago.
+    /// Tells the ends of those of the `drained` partitions, of which nothing was left here at `looked_at`, that Kafka said to
+    /// be at their end, or whose last message it took a moment ago.
     ///
     /// Why: Kafka's client says that a partition is at its end with the next empty answer, milliseconds later. Into a
     /// partition of the decisions several instances write more often than that: waiting for its empty answer, and for
     /// those of its neighbours at the same time, left the merge standing for most of the time. A backlog is older than a
     /// moment, so one that is worked off is never taken for an end. What is on its way at this instant is no more
     /// certain to be seen in an empty answer; for that there is `stream.settle`.
-    fn tell_ends(&mut self, looked_at: Moment) -> Option<()> {
+    fn tell_ends(&mut self, drained: &[usize], looked_at: Moment) -> Option<()> {
         let now = SystemClock.now();
         let again = self.hand.reading.ends_every.is_some_and(|every| looked_at >= self.told_at + every);
         if again {
             self.told_at = looked_at;
         }
         let mut ends = Vec::new();
-        for (partition, lane) in (0_i32..).zip(&mut self.lanes).filter(|(_, lane)| lane.drained) {
+        for place in drained {
+            let (Some(lane), Ok(partition)) = (self.lanes.get_mut(*place), i32::try_from(*place)) else { continue };
             lane.open &= now.0.saturating_sub(lane.taken_at.0) >= MOMENT;
             if !lane.open && (again || !lane.told) {
                 lane.told = true;
@@ -207,7 +201,7 @@ impl Work {
 
 impl Hand {
     /// Takes what a poll brought.
-    fn take(&mut self, polled: Result<BorrowedMessage<'_>, KafkaError>, lanes: &mut [Lane]) -> Option<()> {
+    fn take(&mut self, polled: Result<BorrowedMessage<'_>, KafkaError>, lanes: &mut [Lane]) {
         match polled {
             Ok(message) => {
                 self.failing = false;
@@ -215,7 +209,7 @@ impl Hand {
                 let before = lane.as_ref().map_or(Millis(0), |lane| lane.before);
                 let item = self.reading.item(self.topic, &message, before);
                 if let Some(lane) = lane {
-                    *lane = Lane { before: item.at, taken_at: item.taken_at, open: true, told: false, ..*lane };
+                    *lane = Lane { before: item.at, taken_at: item.taken_at, open: true, told: false };
                 }
                 self.items.push((item, self.began.elapsed()));
             }
@@ -233,9 +227,9 @@ impl Hand {
                 tracing::warn!(topic = self.name, %error, "a topic could not be read; it is tried until it is");
             }
         }
-        Some(())
     }
 
+    /// Hands over; `None` when nobody takes it any more.
     fn over(&mut self) -> Option<()> {
         if self.items.is_empty() {
             return Some(());

@@ -139,7 +139,7 @@ impl<T: Timed> Merge<T> {
     }
 
     /// The reader has taken everything that was there when it looked, at `seen_at`. Until the next `push` to the lane it
-    /// holds nobody up, and is not absent. A lane that is not there yet is added, and those before it.
+    /// holds up nobody but, with `settle`, a candidate that had not settled then; and it is not absent. A lane that is not there yet is added, and those before it.
     pub fn at_end(&mut self, lane: usize, seen_at: Moment) {
         self.widen(lane.saturating_add(1));
         let Some(held) = self.lanes.get_mut(lane) else { return };
@@ -160,7 +160,7 @@ impl<T: Timed> Merge<T> {
         }
     }
 
-    /// Records of a lane that wait for their turn: what a reader bounds by pausing the lane.
+    /// Records of a lane that wait for their turn: what a reader bounds by leaving the lane alone.
     #[must_use]
     pub fn queued(&self, lane: usize) -> usize {
         self.lanes.get(lane).map_or(0, |lane| lane.queue.len())
@@ -223,11 +223,10 @@ impl<T: Timed> Merge<T> {
 
     /// An end that was seen before `settled` no longer counts: the lane is waited for until it is seen again.
     fn look_again(&mut self, settled: Moment, now: Moment) {
-        for lane in &mut self.lanes {
-            if lane.queue.is_empty() && lane.at_end.is_some_and(|seen_at| seen_at < settled) {
-                lane.at_end = None;
-                lane.gap = Gap::Awaited { empty: now, holding: None };
-                self.awaited += 1;
+        for lane in 0..self.lanes.len() {
+            let old = |lane: &Lane<T>| lane.queue.is_empty() && lane.at_end.is_some_and(|seen_at| seen_at < settled);
+            if self.lanes.get(lane).is_some_and(old) {
+                self.doubt(lane, now);
             }
         }
     }
