@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Fuzzes every reader with coverage guidance, FUZZ_SECONDS (default 60) each, starting from the kept corpus.
-# Needs a nightly toolchain and cargo-fuzz; where one is missing this says so and fails.
+# Needs a nightly toolchain; where none is this says so and fails. cargo-fuzz is installed into .cache/ where it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${FUZZ_SECONDS:-60}
+cargo_fuzz=0.13.2
 # cargo-fuzz may be installed for all of the machine or in .cache/ alone.
 export PATH="$PWD/.cache/tools/bin:$PATH"
 
@@ -17,8 +18,7 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
   exit 1
 fi
 if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-  echo "fuzz: NOT RUN: no cargo-fuzz (cargo install cargo-fuzz --root .cache/tools)" >&2
-  exit 1
+  cargo install --locked --root .cache/tools "cargo-fuzz@$cargo_fuzz"
 fi
 
 targets=$(cargo +nightly fuzz list)
