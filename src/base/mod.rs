@@ -2,6 +2,9 @@
 
 pub mod clock;
 pub mod hash;
+pub mod keyring;
 pub mod money;
+pub mod pseudonym;
+pub mod seal;
 pub mod secret;
 pub mod span;
