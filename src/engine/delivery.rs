@@ -73,17 +73,37 @@ pub struct Delivered {
 }
 
 /// What became of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kept {
     /// Records that were new.
     pub new: usize,
     /// Records that were there already: the same record again.
     pub repeated: usize,
-    /// Records of a (transaction id, revision) that another record had taken.
+    /// Records of a (transaction id, revision) that another record had taken, or of a revision below the stored one where
+    /// the newest alone is kept.
     pub superseded: usize,
     /// Of the new full ones, those whose target was completed at once; the rest wait for it.
     pub applied: usize,
+    /// Records that can never be kept there, each once. Whoever delivers sends them to the dead letters before their
+    /// offsets are committed; the rest of the batch is kept.
+    pub refused: Vec<Refused>,
 }
+
+/// A record that a destination can never keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the batch.
+    pub index: usize,
+    /// Code of its dead letter: [`TOO_LARGE`] or [`REFUSED`].
+    pub code: &'static str,
+    /// Why, in one sentence without a personal identifier.
+    pub message: String,
+}
+
+/// It is larger than the destination allows.
+pub const TOO_LARGE: &str = "too_large";
+/// The destination refuses it for another reason, which the message tells.
+pub const REFUSED: &str = "internal";
 
 /// Why a batch was not kept. Nothing of it counts; it is written again.
 #[derive(Debug, Error)]
@@ -120,7 +140,8 @@ pub trait Destination: Send + Sync + Debug + 'static {
     /// Its name: label of its metrics and part of its group's name.
     fn name(&self) -> &'static str;
 
-    /// Keeps a batch, in its order; returns when all of it is kept for good, so that its offsets may be committed.
+    /// Keeps a batch, in its order; returns when all of it is kept for good but what is handed back as refused, so that its
+    /// offsets may be committed.
     ///
     /// # Errors
     /// See [`DestinationError`]; the batch is written again, whole.

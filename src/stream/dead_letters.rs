@@ -1,7 +1,7 @@
 //! Dead letters: what is refused goes to a topic as it came, with the code and the place it came from.
 //!
-//! In: the original message, its place, and why. Out: a record of the topic of dead letters; its acknowledgement settles
-//! the place. A poison message thus never stops a partition, and none is lost: while the topic of dead letters is away the
+//! In: the original message, its place, and why: a rejection, or what a destination says of a record it can never keep. Out:
+//! a record of the topic of dead letters; its acknowledgement settles the place. A poison message thus never stops a partition, and none is lost: while the topic of dead letters is away the
 //! offsets behind it are not committed.
 
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use rdkafka::message::{Header, OwnedHeaders};
 use super::publisher::{Acknowledged, Outgoing, Publisher, header};
 use crate::base::clock::Millis;
 use crate::engine::follow::Original;
-use crate::transaction::Rejection;
 
 /// The headers that a dead letter adds to those of its message.
 pub(super) const HEADERS: [&str; 6] =
@@ -27,8 +26,16 @@ pub(super) struct Origin<'a> {
     pub(super) now: Millis,
 }
 
+/// Why a message is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Why<'a> {
+    /// Of the closed list of codes.
+    pub(super) code: &'a str,
+    pub(super) message: &'a str,
+}
+
 /// Writes to the topic of dead letters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DeadLetters {
     pub(super) publisher: Arc<Publisher>,
     pub(super) topic: String,
@@ -39,14 +46,14 @@ impl DeadLetters {
     pub(super) fn bury(
         &self,
         original: &Original,
-        rejection: &Rejection,
+        why: Why<'_>,
         origin: &Origin<'_>,
         told: Acknowledged,
     ) -> Result<(), (KafkaError, Option<Acknowledged>)> {
         let mut outgoing = as_it_came(&self.topic, original);
         let (partition, offset) = (origin.partition.to_string(), origin.offset.to_string());
-        let (message, time) = (rejection.to_string(), origin.now.to_rfc3339());
-        let values = [rejection.code.as_str(), &message, origin.topic, &partition, &offset, &time];
+        let time = origin.now.to_rfc3339();
+        let values = [why.code, why.message, origin.topic, &partition, &offset, &time];
         for (key, value) in HEADERS.into_iter().zip(values) {
             outgoing.headers = header(outgoing.headers, key, value);
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! fraud.decisions ─▶ poll what is there ─▶ decode ─▶ Destination::write ─▶ commit
 //!                                                     │ it failed: pause, poll on, write the same batch again
+//!                                                     │ of some it says never: those to the dead letters first
 //! ```
 //!
 //! In: records. Out: what the destination keeps. A batch is what queued while the one before was written; behind a full
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
@@ -24,12 +24,14 @@ use rdkafka::message::Message as _;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::burial::{Arrived, Burial};
+use super::dead_letters::DeadLetters;
 use super::kafka::{KafkaOptions, StreamError, leave, tell, tell_error};
 use super::offsets;
 use super::record::Decoder;
 use super::thread::Thread;
 use crate::base::clock::{Clock as _, Millis, SystemClock};
-use crate::engine::delivery::{Delivered, Destination, DestinationError, Kept};
+use crate::engine::delivery::{Delivered, Destination, DestinationError, Kept, Refused};
 use crate::ops::metrics::{self, Metrics};
 
 /// How a destination is delivered to.
@@ -95,6 +97,7 @@ pub(super) fn start<D: Destination>(
     kafka: &KafkaOptions,
     options: DeliveryOptions,
     destination: Arc<D>,
+    dead_letters: DeadLetters,
     shared: (Arc<Metrics>, metrics::Destination, Handle, Arc<AtomicBool>),
 ) -> Result<Thread, StreamError> {
     let (place, changes) = (Arc::default(), Arc::default());
@@ -109,7 +112,20 @@ pub(super) fn start<D: Destination>(
     let thread = format!("to-{name}");
     let (metrics, label, runtime, stop) = shared;
     let decoder = Decoder::default();
-    let work = Work { consumer, topic, options, destination, place, changes, decoder, metrics, label, runtime, stop };
+    let work = Work {
+        consumer,
+        topic,
+        options,
+        destination,
+        dead_letters,
+        place,
+        changes,
+        decoder,
+        metrics,
+        label,
+        runtime,
+        stop,
+    };
     Thread::start(thread, "a delivery", move || work.run())
 }
 
@@ -118,6 +134,7 @@ struct Work<D> {
     topic: String,
     options: DeliveryOptions,
     destination: Arc<D>,
+    dead_letters: DeadLetters,
     place: Arc<Mutex<Place>>,
     changes: Arc<AtomicU64>,
     decoder: Decoder,
@@ -130,6 +147,8 @@ struct Work<D> {
 /// Records that are written together, and the offsets behind them.
 struct Batch {
     records: Arc<Vec<Delivered>>,
+    /// The messages that the records were read from, in their order.
+    arrived: Vec<Arrived>,
     next: BTreeMap<i32, i64>,
     /// The assignment in which they were read.
     assignment: u64,
@@ -167,7 +186,7 @@ impl<D: Destination> Work<D> {
     /// What is there, at most a batch, and the offsets behind it.
     fn gather(&mut self) -> Batch {
         let assignment = self.changes.load(Ordering::SeqCst);
-        let (mut records, mut next) = (Vec::new(), BTreeMap::new());
+        let (mut records, mut arrived, mut next) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut wait = POLL.min(self.options.look_after);
         let mut until: Option<Instant> = None;
         while records.len() < self.options.batch {
@@ -176,10 +195,13 @@ impl<D: Destination> Work<D> {
                 Ok(message) => {
                     let (partition, offset) = (message.partition(), message.offset());
                     let taken_at = Millis(message.timestamp().to_millis().unwrap_or_default());
-                    let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+                    let one = Arrived::of(&message);
                     next.insert(partition, offset + 1);
-                    match self.decoder.decode(payload) {
-                        Ok(published) => records.push(Delivered { published, partition, offset, taken_at }),
+                    match self.decoder.decode(one.payload.clone()) {
+                        Ok(published) => {
+                            records.push(Delivered { published, partition, offset, taken_at });
+                            arrived.push(one);
+                        }
                         Err(error) => {
                             tracing::error!(partition, offset, %error, "a record of the decisions cannot be read: it is passed over");
                         }
@@ -193,7 +215,7 @@ impl<D: Destination> Work<D> {
             let until = *until.get_or_insert_with(|| Instant::now() + self.options.linger);
             wait = until.saturating_duration_since(Instant::now());
         }
-        Batch { records: Arc::new(records), next, assignment }
+        Batch { records: Arc::new(records), arrived, next, assignment }
     }
 
     /// Writes a batch until it is kept, this member's no longer, or the end is asked for. Behind a full one the next is
@@ -208,11 +230,14 @@ impl<D: Destination> Work<D> {
         loop {
             match written {
                 Ok(kept) => {
+                    if !self.bury(batch, &kept.refused) {
+                        return None;
+                    }
                     if paused {
                         self.hold(false);
                         tracing::info!(destination = self.destination.name(), took = ?begun.elapsed(), "delivers again");
                     }
-                    self.count(&batch.records, kept, begun);
+                    self.count(&batch.records, &kept, begun);
                     if self.is_assigned(batch) {
                         lock(&self.place).written.extend(&batch.next);
                     }
@@ -242,6 +267,30 @@ impl<D: Destination> Work<D> {
         }
     }
 
+    /// Sends what the destination can never keep to the dead letters; false when the batch is this member's no longer, or the
+    /// end is asked for, before each is acknowledged.
+    fn bury(&self, batch: &Batch, refused: &[Refused]) -> bool {
+        let Some(first) = refused.first() else { return true };
+        let destination = self.destination.name();
+        tracing::error!(
+            destination,
+            records = refused.len(),
+            reason = first.message,
+            "records can never be kept: they go to the dead letters"
+        );
+        let messages = (batch.arrived.as_slice(), batch.records.as_slice());
+        let mut burial = Burial::new(&self.dead_letters, &self.topic, &self.metrics, messages, refused);
+        self.hold(true);
+        while !burial.is_done() {
+            let _nothing = self.consumer.poll(POLL);
+            if self.stop.load(Ordering::Relaxed) || !self.is_assigned(batch) {
+                return false;
+            }
+        }
+        self.hold(false);
+        true
+    }
+
     /// Hands a batch to the destination, which works on the runtime's threads.
     fn begin(&self, batch: &Batch) -> JoinHandle<Result<Kept, DestinationError>> {
         let (destination, records) = (Arc::clone(&self.destination), Arc::clone(&batch.records));
@@ -266,7 +315,7 @@ impl<D: Destination> Work<D> {
         }
     }
 
-    fn count(&self, batch: &[Delivered], kept: Kept, begun: Instant) {
+    fn count(&self, batch: &[Delivered], kept: &Kept, begun: Instant) {
         use metrics::Delivery;
         let Self { metrics, label, .. } = self;
         let outcomes = [
@@ -274,6 +323,7 @@ impl<D: Destination> Work<D> {
             (Delivery::Repeated, kept.repeated),
             (Delivery::Superseded, kept.superseded),
             (Delivery::Applied, kept.applied),
+            (Delivery::Refused, kept.refused.len()),
         ];
         for (outcome, records) in outcomes {
             metrics.delivered.add((*label, outcome), records as u64);

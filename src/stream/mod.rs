@@ -10,6 +10,7 @@
 //! `protocol` decides, without Kafka and without a clock; what stands beside it reads and writes. docs/PROTOCOL.md says what
 //! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
+mod burial;
 mod by_topic;
 mod connection;
 mod dead_letters;
@@ -242,7 +243,10 @@ impl Stream {
         label: metrics::Destination,
     ) -> Result<(), StreamError> {
         let shared = (Arc::clone(&self.metrics), label, self.runtime.clone(), Arc::clone(&self.stop_groups));
-        self.deliveries.push(delivery::start(&self.connection.options, options, destination, shared)?);
+        let kafka = &self.connection.options;
+        let dead_letters =
+            DeadLetters { publisher: Arc::clone(&self.connection.publisher), topic: kafka.topics.rejected.clone() };
+        self.deliveries.push(delivery::start(kafka, options, destination, dead_letters, shared)?);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use super::dead_letters::{DeadLetters, Origin};
+use super::dead_letters::{DeadLetters, Origin, Why};
 use super::item::Topic;
 use super::kafka::TopicNames;
 use super::protocol::ownership::Ownership;
@@ -91,12 +91,15 @@ impl Owners {
         let Refused { topic, place: Place { partition, offset, .. }, original, rejection } = letter;
         let origin =
             Origin { topic: self.topics.of(*topic), partition: *partition, offset: *offset, now: SystemClock.now() };
+        let (code, message) = (rejection.code.as_str(), rejection.to_string());
         let (owners, letter) = (Arc::clone(self), letter.clone());
         let told = Box::new(move |result: Result<(), KafkaError>| match result {
             Ok(()) => owners.buried(&letter),
             Err(error) => owners.keep(letter, &error),
         });
-        if let Err((error, Some(told))) = self.dead_letters.bury(original, rejection, &origin, told) {
+        if let Err((error, Some(told))) =
+            self.dead_letters.bury(original, Why { code, message: &message }, &origin, told)
+        {
             told(Err(error));
         }
     }

@@ -8,7 +8,7 @@ use assay::store::postgres::Fourth;
 use crate::place::Place;
 use crate::records::{decided, fallen_back, revised};
 
-const NEW_AND_APPLIED: Kept = Kept { new: 1, repeated: 0, superseded: 0, applied: 1 };
+const NEW_AND_APPLIED: Kept = Kept { new: 1, repeated: 0, superseded: 0, applied: 1, refused: Vec::new() };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_record_stays() {
@@ -39,10 +39,10 @@ async fn one_batch_may_hold_an_id_several_times() {
     let batch =
         [first.clone(), decided("b", 0.7), decided("a", 0.9), first.clone(), revised("a", 0.4, 1), decided("a", 0.8)];
     let kept = store.write(&batch).await.unwrap();
-    assert_eq!(kept, Kept { new: 3, repeated: 1, superseded: 2, applied: 3 });
+    assert_eq!(kept, Kept { new: 3, repeated: 1, superseded: 2, applied: 3, ..Kept::default() });
     assert_eq!(place.scored("a").await.unwrap().0, 0.4);
     let kept = store.write(&batch).await.unwrap();
-    assert_eq!(kept, Kept { new: 0, repeated: 6, superseded: 0, applied: 0 });
+    assert_eq!(kept, Kept { repeated: 6, ..Kept::default() });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn batches_of_one_and_of_a_thousand_and_again_after_a_crash() {
     // A process that ended between its write and the commit of its offsets: another one writes the same batch.
     drop(store);
     let store = place.store();
-    assert_eq!(store.write(&batch).await.unwrap(), Kept { new: 999, repeated: 1, superseded: 0, applied: 999 });
+    assert_eq!(store.write(&batch).await.unwrap(), Kept { new: 999, repeated: 1, applied: 999, ..Kept::default() });
     assert_eq!(store.write(&batch).await.unwrap(), Kept { repeated: 1_000, ..Kept::default() });
     let wrong =
         "SELECT count(*) FROM shop.payments WHERE fraud_score IS DISTINCT FROM (substr(id, 4)::real / 1000)::real

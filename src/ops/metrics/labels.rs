@@ -102,6 +102,7 @@ label! {
         Repeated = "repeated",
         Superseded = "superseded",
         Applied = "applied",
+        Refused = "refused",
     }
 }
 
