@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Says in one line what this machine lacks, and how to get it. Prints nothing when all is there.
 #   scripts/prerequisites.sh            what the build needs
-#   scripts/prerequisites.sh servers    and what Kafka and PostgreSQL need, for the tests and `make stack`
+#   scripts/prerequisites.sh servers    and what Kafka, PostgreSQL and FerretDB need, for the tests and `make stack`
 set -euo pipefail
 
 missing=()
@@ -44,6 +44,14 @@ if [ "${1:-}" = servers ]; then
   postgres=$(find /usr/lib/postgresql -maxdepth 1 -name '[0-9]*' -printf '%f\n' 2>/dev/null | sort -n | tail -n 1)
   [ -n "$postgres" ] || postgres=$(postgres --version 2>/dev/null | sed 's/.* \([0-9]*\)\..*/\1/')
   [ "${postgres:-0}" -ge 15 ] || missing+=("PostgreSQL 15 or newer (on Debian the package postgresql)")
+  if ! compgen -G ".cache/ferretdb-*/ferretdb" >/dev/null; then
+    if ! command -v go >/dev/null 2>&1; then
+      missing+=("Go 1.24 or newer, which builds FerretDB for the tests of MongoDB (golang-go of your system's packages)")
+    else
+      go=$(go env GOVERSION 2>/dev/null | sed 's/^go1\.\([0-9]*\).*/\1/')
+      [ "${go:-0}" -ge 24 ] || missing+=("Go 1.24 or newer, which builds FerretDB for the tests of MongoDB, here is 1.${go:-?}")
+    fi
+  fi
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Tests start Kafka and PostgreSQL by the project's scripts.
+# Tests start Kafka, PostgreSQL and FerretDB by the project's scripts.
 scripts/prerequisites.sh servers
 
 mkdir -p .cache

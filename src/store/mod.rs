@@ -2,18 +2,20 @@
 //! ([`Destination`](crate::engine::delivery::Destination)), and files.
 //!
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
-//! conformance test runs on both. `postgres` is a destination of the stack. `files` reads transactions out of files and
+//! conformance test runs on both. `postgres` and `mongodb` are destinations of the stack. `files` reads transactions out of files and
 //! writes rows into them. `snapshots` keeps what the engine knows in a folder.
 
 #[cfg(test)]
 mod conformance;
 pub mod files;
 pub mod memory;
+pub mod mongodb;
 pub mod postgres;
 pub mod snapshots;
 pub mod sqlite;
 
 pub use memory::MemoryLog;
+pub use mongodb::{MongoOptions, MongoStore, RawOptions};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use snapshots::Snapshots;
 pub use sqlite::{SqliteLog, SqliteOptions, StoreError};

@@ -92,7 +92,7 @@ label! {
 
 label! {
     /// Where decisions are delivered to.
-    Destination, "destination", { Postgres = "postgres" }
+    Destination, "destination", { Postgres = "postgres", Mongodb = "mongodb" }
 }
 
 label! {
