@@ -35,7 +35,7 @@ fn config(toml: &str) -> Config {
 }
 
 /// The sections that config/stack.toml has and config/embedded.toml has not.
-const STACK: [&str; 3] = ["kafka", "stream", "postgres"];
+const STACK: [&str; 4] = ["kafka", "stream", "postgres", "mongodb"];
 /// Keys of those that the shipped file fills in: addresses of this machine.
 const FILLED: [&str; 3] = ["kafka.brokers", "postgres.host", "postgres.port"];
 

@@ -6,6 +6,7 @@
 //! ```
 
 pub(crate) mod key;
+mod mongodb;
 mod observer;
 mod snapshots;
 mod stack;

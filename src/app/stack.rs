@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! topics checked ─▶ producer ─▶ engine ─▶ follow from the snapshot or the beginning ─▶ caught up: ready ─▶ join the group
-//!                                          └▶ deliver to PostgreSQL, from the first moment on
+//!                                          └▶ deliver to PostgreSQL and MongoDB, from the first moment on
 //! end: follow nothing more ─▶ acknowledgements ─▶ last commits ─▶ leave the groups
 //! ```
 
@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::snapshots;
 use super::transaction_limits;
+use super::{mongodb, snapshots};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
 use crate::config::Config;
@@ -25,8 +25,8 @@ use crate::engine::ports::{LogError, Lookup, Reading, Stored};
 use crate::engine::snapshot::ReadFrom;
 use crate::features::Catalogue;
 use crate::ops::metrics::{self, Metrics};
-use crate::store::Snapshots;
 use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
+use crate::store::{MongoStore, Snapshots};
 use crate::stream::{
     Connection, DeliveryOptions, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls, TopicNames, TopicRules,
 };
@@ -39,6 +39,7 @@ const LOOK_AFTER: Duration = Duration::from_millis(250);
 pub(super) struct Stack {
     connection: Connection,
     postgres: Option<Arc<PostgresStore>>,
+    mongodb: Option<Arc<MongoStore>>,
 }
 
 impl Stack {
@@ -55,16 +56,14 @@ impl Stack {
         let options = kafka_options(config)?;
         let connection = Connection::open(options, &rules).await?;
         let postgres = if config.postgres.is_there() { Some(open_postgres(config).await?) } else { None };
-        Ok(Self { connection, postgres })
+        let mongodb = if config.mongodb.is_there() { Some(mongodb::open(config).await?) } else { None };
+        Ok(Self { connection, postgres, mongodb })
     }
 
     /// The engine's log.
     pub(super) fn log(&self, runtime: Handle) -> crate::stream::KafkaLog {
-        let store: Arc<dyn Lookup> = match &self.postgres {
-            Some(postgres) => Arc::new(Looking(Arc::clone(postgres))),
-            None => Arc::new(NoStore),
-        };
-        self.connection.log(store, runtime)
+        let store = Stores { decisions: self.postgres.clone(), features: self.mongodb.clone() };
+        self.connection.log(Arc::new(store), runtime)
     }
 
     /// Follows the topics; returns when the reader has passed what the group had done, as a member of it.
@@ -102,6 +101,12 @@ impl Stack {
             };
             destinations.push((metrics::Destination::Postgres, postgres.name().to_owned()));
             stream.deliver(postgres, delivery, metrics::Destination::Postgres)?;
+        }
+        if let Some(mongodb) = self.mongodb {
+            let delivery =
+                DeliveryOptions { batch: config.mongodb.batch, linger: config.mongodb.linger, look_after: LOOK_AFTER };
+            destinations.push((metrics::Destination::Mongodb, mongodb.name().to_owned()));
+            stream.deliver(mongodb, delivery, metrics::Destination::Mongodb)?;
         }
         stream.measure(destinations)?;
         stream.caught_up().await;
@@ -237,22 +242,25 @@ async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
     Ok(store)
 }
 
-/// What is looked up in PostgreSQL.
+/// What is looked up where: decisions in PostgreSQL, features in MongoDB. Where one is not configured, nothing is found.
 #[derive(Debug)]
-struct Looking(Arc<PostgresStore>);
-
-impl Lookup for Looking {
-    fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
-        Box::pin(async move { self.0.find(transaction_id).await.map_err(|error| LogError::Failed(error.to_string())) })
-    }
+struct Stores {
+    decisions: Option<Arc<PostgresStore>>,
+    features: Option<Arc<MongoStore>>,
 }
 
-/// Nothing is looked up where no destination keeps decisions.
-#[derive(Debug)]
-struct NoStore;
+impl Lookup for Stores {
+    fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
+        Box::pin(async move {
+            let Some(store) = &self.decisions else { return Ok(None) };
+            store.find(transaction_id).await.map_err(|error| LogError::Failed(error.to_string()))
+        })
+    }
 
-impl Lookup for NoStore {
-    fn find<'a>(&'a self, _transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
+        Box::pin(async move {
+            let Some(store) = &self.features else { return Ok(None) };
+            store.features(transaction_id).await.map_err(|error| LogError::Failed(error.to_string()))
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! with key, value and rule. Every key has a default; the shipped `config/embedded.toml` writes them all out.
 //! Units are in the values (`"250ms"`, `"64 MiB"`), never in the keys. Secrets print `***`.
 
+mod mongodb;
 mod reader;
 mod sections;
 mod setting;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use reader::Reader;
 
+pub use mongodb::{Keys, Mongodb};
 pub use reader::Fault;
 pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
 pub use setting::{Bytes, Password};
@@ -48,6 +50,8 @@ pub struct Config {
     pub stream: Stream,
     /// Where decisions complete the transactions' rows.
     pub postgres: Postgres,
+    /// Where features are kept.
+    pub mongodb: Mongodb,
     /// Logs.
     pub log: Log,
     effective: Vec<(&'static str, String)>,
@@ -96,6 +100,7 @@ impl Config {
             kafka: Kafka::read(&mut reader),
             stream: Stream::read(&mut reader),
             postgres: Postgres::read(&mut reader),
+            mongodb: Mongodb::read(&mut reader),
             log: Log {
                 format: reader.take("log.format", LogFormat::Human),
                 level: reader.take_if(
@@ -181,6 +186,7 @@ impl Config {
         if postgres.is_there() && !kafka.is_there() {
             reader.fault("postgres.host", "needs kafka.brokers: decisions come to PostgreSQL by Kafka".to_owned());
         }
+        self.mongodb.check(kafka.is_there(), reader);
         let mut topics = [&kafka.transactions, &kafka.labels, &kafka.decisions, &kafka.rejected];
         topics.sort_unstable();
         if topics.windows(2).any(|pair| pair.first() == pair.last()) {
@@ -286,6 +292,38 @@ mod tests {
             let faults = parse(toml, &[]).unwrap_err();
             assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [key], "{toml}");
         }
+    }
+
+    #[test]
+    fn mongodb_is_left_out_or_configured_whole() {
+        let key = format!("k:{}", (0..32).map(|at| format!("{at:02x}")).collect::<String>());
+        let stack = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[mongodb]\n";
+        let url = "url = \"mongodb://u:hunter2@127.0.0.1\"\n";
+        let keys = format!("pseudonym_keys = \"{key}\"\n");
+        assert!(!parse("", &[]).unwrap().mongodb.is_there());
+        let config = parse(&format!("{stack}{url}{keys}"), &[]).unwrap();
+        assert!(config.mongodb.is_there());
+        let shown = format!("{config:?}{}", config.to_toml());
+        assert!(!shown.contains("hunter2") && !shown.contains("0a0b0c"), "{shown}");
+        for (rest, faulty) in [
+            (url.to_owned(), "mongodb.pseudonym_keys"),
+            (format!("{url}{keys}pseudonym_keys_file = \"a\""), "mongodb.pseudonym_keys"),
+            (format!("{url}{keys}raw_collection = \"raw\""), "mongodb.raw_keys"),
+            (format!("{url}{keys}raw_collection = \"decisions\"\nraw_keys_file = \"a\""), "mongodb.raw_collection"),
+            (format!("{url}{keys}ttl = \"1500ms\""), "mongodb.ttl"),
+            (format!("{url}{keys}operation_timeout = \"20ms\""), "mongodb.selection_timeout"),
+            (format!("url = \"hunter2\"\n{keys}"), "mongodb.url"),
+            (format!("url = \"mongodb+srv://u:hunter2@a.example\"\n{keys}"), "mongodb.url"),
+        ] {
+            let faults = parse(&format!("{stack}{rest}"), &[]).unwrap_err();
+            assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [faulty], "{rest}");
+            let told = faults.iter().map(ToString::to_string).collect::<String>();
+            assert!(!told.contains("hunter2") && !told.contains("0a0b0c"), "{told}");
+        }
+        let faults = parse(&format!("[mongodb]\n{url}{keys}batch = 0"), &[]).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let faults = parse(&format!("[mongodb]\n{url}{keys}"), &[]).unwrap_err();
+        assert!(faults[0].to_string().contains("needs kafka.brokers"), "{faults:?}");
     }
 
     #[test]

@@ -161,7 +161,8 @@ impl Reader {
 
 /// Keys whose value is never printed.
 fn is_secret(key: &str) -> bool {
-    key.ends_with("hash_key") || key.contains("password") || key.contains("secret")
+    let ends = ["hash_key", "_keys", "mongodb.url"];
+    ends.iter().any(|end| key.ends_with(end)) || key.contains("password") || key.contains("secret")
 }
 
 /// `section.key` for every leaf; a table inside a section keeps its dots.

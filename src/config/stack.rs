@@ -1,4 +1,4 @@
-//! The sections of the stack: Kafka, how the topics are followed, PostgreSQL.
+//! The sections of the stack: Kafka, how the topics are followed, PostgreSQL; MongoDB has a file of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -152,16 +152,16 @@ pub enum WhenAway {
     Answer,
 }
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
-const S: fn(u64) -> Duration = Duration::from_secs;
-const HOUR: u64 = 3_600;
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(super) const S: fn(u64) -> Duration = Duration::from_secs;
+pub(super) const HOUR: u64 = 3_600;
 
-fn text(reader: &mut Reader, key: &'static str, default: &str) -> String {
+pub(super) fn text(reader: &mut Reader, key: &'static str, default: &str) -> String {
     reader.take(key, default.to_owned())
 }
 
 /// A name that a topic, a group or an identifier may have.
-fn name(reader: &mut Reader, key: &'static str, default: &str) -> String {
+pub(super) fn name(reader: &mut Reader, key: &'static str, default: &str) -> String {
     let rule = "a name of 1 to 200 letters, digits, '.', '_' and '-'";
     reader.take_if(key, default.to_owned(), rule, |name| {
         (1..=200).contains(&name.len())

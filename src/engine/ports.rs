@@ -257,6 +257,9 @@ pub trait Log: Send + Sync + Debug {
 pub trait Lookup: Send + Sync + Debug {
     /// The transaction of an id and its decision.
     fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>>;
+
+    /// The features of its full decision, `{"name": value, …}`; `None` where none are kept.
+    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>>;
 }
 
 /// What scores a row.

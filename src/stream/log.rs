@@ -1,5 +1,5 @@
-//! The engine's log on the stack: records are appended to the topic of decisions, and looked up in a store that a
-//! destination fills.
+//! The engine's log on the stack: records are appended to the topic of decisions, and looked up in the stores that
+//! destinations fill.
 //!
 //! In: entries of the engine. Out: their acknowledgement by all in-sync replicas. Whether a record is the first of its
 //! id is not known then: the reader that follows the topic says so.
@@ -135,8 +135,8 @@ impl Log for KafkaLog {
         self.store.find(transaction_id)
     }
 
-    fn features<'a>(&'a self, _transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
+        self.store.features(transaction_id)
     }
 
     fn undecided(&self, _limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {
