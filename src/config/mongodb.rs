@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::setting::Password;
-use super::stack::{HOUR, MS, S, name, text};
-use crate::store::mongodb::url_fault;
+use super::stack::{HOUR, MS, S, text};
+use crate::store::mongodb::{is_collection, is_database, url_fault};
+
+const DATABASE: &str = "a name of 1 to 63 letters, digits, '_' and '-'";
+const COLLECTION: &str = "a name of 1 to 63 letters, digits, '.', '_' and '-'";
 
 /// `[mongodb]`
 #[derive(Debug, Clone)]
@@ -59,9 +62,12 @@ impl Mongodb {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
             url: reader.take("mongodb.url", Password::default()),
-            database: name(reader, "mongodb.database", "assay"),
-            collection: name(reader, "mongodb.collection", "decisions"),
-            raw_collection: text(reader, "mongodb.raw_collection", ""),
+            database: reader.take_if("mongodb.database", "assay".to_owned(), DATABASE, |name| is_database(name)),
+            collection: reader
+                .take_if("mongodb.collection", "decisions".to_owned(), COLLECTION, |name| is_collection(name)),
+            raw_collection: reader.take_if("mongodb.raw_collection", String::new(), COLLECTION, |name| {
+                name.is_empty() || is_collection(name)
+            }),
             ttl: reader.take_in("mongodb.ttl", S(730 * 24 * HOUR), Duration::ZERO..=S(24_000 * 24 * HOUR)),
             batch: reader.take_in("mongodb.batch", 1_000, 1..=10_000),
             linger: reader.take_in("mongodb.linger", Duration::ZERO, Duration::ZERO..=S(1)),

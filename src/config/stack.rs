@@ -161,7 +161,7 @@ pub(super) fn text(reader: &mut Reader, key: &'static str, default: &str) -> Str
 }
 
 /// A name that a topic, a group or an identifier may have.
-pub(super) fn name(reader: &mut Reader, key: &'static str, default: &str) -> String {
+fn name(reader: &mut Reader, key: &'static str, default: &str) -> String {
     let rule = "a name of 1 to 200 letters, digits, '.', '_' and '-'";
     reader.take_if(key, default.to_owned(), rule, |name| {
         (1..=200).contains(&name.len())

@@ -121,3 +121,28 @@ fn code_of(error: &Error) -> Option<i32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_whether_to_wait_to_call_a_person_or_to_leave_the_document() {
+        let kind = |code| match MongoError::of(code, "Name", "why") {
+            MongoError::Unavailable(_) => "wait",
+            MongoError::Faults(_) => "person",
+            MongoError::Refused(_) => "document",
+            MongoError::Present => "present",
+        };
+        // OutOfDiskSpace, ShutdownInProgress, PrimarySteppedDown, NotWritablePrimary, WriteConcernFailed, MaxTimeMSExpired,
+        // InterruptedAtShutdown, and one that nobody knows.
+        for code in [14_031, 91, 189, 10_107, 64, 50, 11_600, 987_654] {
+            assert_eq!(kind(code), "wait", "{code}");
+        }
+        for (codes, expected) in [([13, 18], "person"), ([10_334, 121], "document"), ([11_000, 11_001], "present")] {
+            assert_eq!(codes.map(kind), [expected; 2]);
+        }
+        let told = MongoError::of(14_031, "OutOfDiskSpace", "No space left on device").to_string();
+        assert_eq!(told, "No space left on device (code 14031 OutOfDiskSpace)");
+    }
+}

@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use fault::MongoError;
 pub use indexes::Expiry;
-pub use options::{MongoOptions, RawOptions};
+pub use options::{MongoOptions, RawOptions, is_collection, is_database};
 
 use self::write::{Place, within};
 use crate::base::seal::{NONCE_BYTES, Sealed};

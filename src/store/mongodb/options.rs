@@ -49,12 +49,12 @@ impl MongoOptions {
     /// Every fault of these options, the url apart.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if !is_name(&self.database) || self.database.contains('.') {
+        if !is_database(&self.database) {
             faults.push(format!("the database {:?} must be 1 to 63 of letters, digits, '_' and '-'", self.database));
         }
         let raw = self.raw.as_ref().map(|raw| &raw.collection);
         for name in std::iter::once(&self.collection).chain(raw) {
-            if !is_name(name) || name.starts_with("system.") {
+            if !is_collection(name) {
                 faults.push(format!("the collection {name:?} must be 1 to 63 of letters, digits, '.', '_' and '-'"));
             }
         }
@@ -78,9 +78,18 @@ impl MongoOptions {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a database may have this name.
+#[must_use]
+pub fn is_database(name: &str) -> bool {
+    is_collection(name) && !name.contains('.')
+}
+
+/// Whether a collection may have this name.
+#[must_use]
+pub fn is_collection(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && !name.starts_with('.')
         && !name.ends_with('.')
+        && !name.starts_with("system.")
 }
