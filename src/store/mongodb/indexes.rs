@@ -40,13 +40,13 @@ pub(super) async fn make(
         collection.create_index(IndexModel::builder().keys(keys.clone()).build()).await?;
     }
     let wanted = (!ttl.is_zero()).then_some(ttl);
-    let there = lives(&there);
-    if there == Some(wanted) {
+    let there = by_time(&there);
+    if there.as_ref().is_some_and(|there| there.ttl == wanted) {
         return Ok(if wanted.is_some() { Expiry::Index } else { Expiry::Never });
     }
     let made = match (there, wanted) {
-        (Some(_), Some(ttl)) => change(database, collection, ttl).await,
-        (Some(_), None) => match collection.drop_index(format!("{EXPIRES_BY}_1")).await {
+        (Some(there), Some(ttl)) => change(database, collection, &there.name, ttl).await,
+        (Some(there), None) => match collection.drop_index(there.name).await {
             Err(error) if !is_gone(&error) => Err(error),
             _dropped => create(collection, None).await,
         },
@@ -60,10 +60,11 @@ pub(super) async fn make(
         Err(error) if wanted.is_some() && is_lack(&error) => create(collection, None).await?,
         Err(error) => return Err(error.into()),
     }
-    Ok(match (wanted, lives(&listed(collection).await?)) {
+    let lives = by_time(&listed(collection).await?).and_then(|there| there.ttl);
+    Ok(match (wanted, lives) {
         (None, _) => Expiry::Never,
-        (Some(_), Some(Some(_))) => Expiry::Index,
-        (Some(_), _) => Expiry::Unsupported,
+        (Some(_), Some(_)) => Expiry::Index,
+        (Some(_), None) => Expiry::Unsupported,
     })
 }
 
@@ -73,9 +74,15 @@ async fn create(collection: &Collection<RawDocumentBuf>, ttl: Option<Duration>) 
     collection.create_index(index).await.map(drop)
 }
 
-async fn change(database: &Database, collection: &Collection<RawDocumentBuf>, ttl: Duration) -> Result<(), Error> {
+async fn change(
+    database: &Database,
+    collection: &Collection<RawDocumentBuf>,
+    name: &str,
+    ttl: Duration,
+) -> Result<(), Error> {
     let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let index = doc! { "keyPattern": { EXPIRES_BY: 1 }, "expireAfterSeconds": seconds };
+    // Why by its name: there are servers that find no index by its keys here.
+    let index = doc! { "name": name, "expireAfterSeconds": seconds };
     database.run_command(doc! { "collMod": collection.name(), "index": index }).await?;
     Ok(())
 }
@@ -89,8 +96,15 @@ async fn listed(collection: &Collection<RawDocumentBuf>) -> Result<Vec<IndexMode
     }
 }
 
-/// The time to live of the index by the decision's time; `None` where there is no such index.
-fn lives(indexes: &[IndexModel]) -> Option<Option<Duration>> {
-    let by_time = indexes.iter().find(|index| index.keys == doc! { EXPIRES_BY: 1 });
-    by_time.map(|index| index.options.as_ref().and_then(|options| options.expire_after))
+/// The index by the decision's time.
+struct ByTime {
+    name: String,
+    ttl: Option<Duration>,
+}
+
+fn by_time(indexes: &[IndexModel]) -> Option<ByTime> {
+    let index = indexes.iter().find(|index| index.keys == doc! { EXPIRES_BY: 1 })?;
+    let options = index.options.as_ref();
+    let name = options.and_then(|options| options.name.clone()).unwrap_or_else(|| format!("{EXPIRES_BY}_1"));
+    Some(ByTime { name, ttl: options.and_then(|options| options.expire_after) })
 }
