@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A FerretDB server of this project's own, on 127.0.0.1, for tests: it speaks MongoDB's protocol and keeps documents in SQLite.
 #
-#   scripts/ferretdb.sh install|start|stop|status
+#   scripts/ferretdb.sh install|start|stop|kill|status|url   (kill: with no warning, as a crash; url: where clients find it)
 #   ASSAY_FERRETDB_DATA=.cache/ferretdb/data   the data folder; made at the first start
 #   ASSAY_FERRETDB_PORT=27117                  the port
 # `install` builds the pinned version from its Go module, whose hash Go checks. The log and the file with the process id
@@ -94,10 +94,22 @@ stop() {
   fail "process $pid did not end within 13 s"
 }
 
+kill_it() {
+  if ! running; then echo "ferretdb: does not run"; return; fi
+  kill -KILL "$pid"
+  for _ in $(seq 100); do
+    if [ "$(started_at "$pid")" != "$start" ]; then rm -f "$pid_file"; echo "ferretdb: killed"; return; fi
+    sleep 0.1
+  done
+  fail "process $pid did not end within 10 s"
+}
+
 case ${1:-} in
   install) install ;;
   start) start ;;
   stop) stop ;;
+  kill) kill_it ;;
+  url) echo "mongodb://127.0.0.1:$port/" ;;
   status) if running; then echo "ferretdb: up, process $pid"; else echo "ferretdb: down"; exit 3; fi ;;
-  *) echo "usage: scripts/ferretdb.sh install|start|stop|status" >&2; exit 2 ;;
+  *) echo "usage: scripts/ferretdb.sh install|start|stop|kill|status|url" >&2; exit 2 ;;
 esac

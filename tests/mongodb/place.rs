@@ -42,7 +42,8 @@ pub(crate) fn options(url: &str, database: &str) -> MongoOptions {
         database: database.to_owned(),
         collection: "decisions".to_owned(),
         raw: None,
-        ttl: Duration::from_secs(730 * 86_400),
+        // Decisions of these tests are of 2023.
+        ttl: Duration::from_secs(20_000 * 86_400),
         connect_timeout: Duration::from_secs(2),
         selection_timeout: Duration::from_secs(5),
         operation_timeout: Duration::from_secs(60),
@@ -57,14 +58,14 @@ impl Place {
             Some(url) => Self::at(&url, None).await,
             None => {
                 let server = tokio::task::spawn_blocking(Server::shared).await.unwrap();
-                Self::at(&server.url(), Some(Arc::clone(&server))).await
+                Self::at(server.url(), Some(Arc::clone(&server))).await
             }
         }
     }
 
     /// On a server that the test holds itself.
     pub(crate) async fn on(server: &Server) -> Self {
-        Self::at(&server.url(), None).await
+        Self::at(server.url(), None).await
     }
 
     async fn at(url: &str, server: Option<Arc<Server>>) -> Self {
@@ -118,6 +119,26 @@ impl Place {
         all.sort();
         all
     }
+}
+
+/// The url with another address in it, user and options kept.
+pub(crate) fn moved(url: &str, address: &str) -> String {
+    let (user, options) = parts(url);
+    format!("mongodb://{user}{address}/{options}")
+}
+
+/// The url with another user in it, address and options kept.
+pub(crate) fn impersonated(url: &str, user: &str) -> String {
+    let (known, options) = parts(url);
+    let address = url.strip_prefix(&format!("mongodb://{known}")).and_then(|rest| rest.split(['/', '?']).next());
+    format!("mongodb://{user}@{}/{options}", address.unwrap())
+}
+
+/// What stands before the address, and from the '?' on.
+fn parts(url: &str) -> (&str, &str) {
+    let rest = url.strip_prefix("mongodb://").unwrap();
+    let user = &rest[..rest.find('@').map_or(0, |at| at + 1)];
+    (user, rest.find('?').map_or("", |at| &rest[at..]))
 }
 
 /// On somebody's server nothing is left behind; the tests' own goes as a whole.

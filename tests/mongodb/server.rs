@@ -10,10 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Names a server elsewhere.
 const ELSEWHERE: &str = "ASSAY_TEST_MONGODB_URL";
+/// Names a program that starts and stops servers of another kind, by the words and variables of `scripts/ferretdb.sh`.
+const SCRIPT: &str = "ASSAY_TEST_MONGODB_SCRIPT";
+
+fn named(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|name| !name.is_empty())
+}
 
 /// The url of the server elsewhere, where one is named.
 pub(crate) fn elsewhere() -> Option<String> {
-    std::env::var(ELSEWHERE).ok().filter(|url| !url.is_empty())
+    named(ELSEWHERE)
+}
+
+/// Whether the server is the stand-in that the project installs, whose gaps are known and said.
+pub(crate) fn is_stand_in() -> bool {
+    elsewhere().is_none() && named(SCRIPT).is_none()
 }
 
 /// Says that a test, or a part of one, did not run, and why.
@@ -27,17 +38,19 @@ pub(crate) fn undone(line: &str) {
 
 /// Whether servers are this run's own, so that a test may stop them; `what` is said where not.
 pub(crate) fn are_own(what: &str) -> bool {
-    if elsewhere().is_some() {
-        undone(&format!("{what}: {ELSEWHERE} names a server that is not the test's own"));
+    let own = elsewhere().is_none() || named(SCRIPT).is_some();
+    if !own {
+        undone(&format!("{what}: {ELSEWHERE} names a server that is not the test's own, and {SCRIPT} no program"));
     }
-    elsewhere().is_none()
+    own
 }
 
-/// A FerretDB with a data folder of its own; both go when the last test lets it go.
+/// A server with a data folder of its own; both go when the last test lets it go.
 #[derive(Debug)]
 pub(crate) struct Server {
     data: PathBuf,
     port: u16,
+    url: String,
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -50,9 +63,9 @@ impl Server {
         let folder = format!(".cache/test-mongodb/{}-{number}/data", std::process::id());
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { data, port };
-        let installed = server.script("install");
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        let mut server = Self { data, port, url: String::new() };
+        server.told("install");
+        server.url = server.told("url").trim().to_owned();
         server.up();
         server
     }
@@ -67,36 +80,37 @@ impl Server {
         })
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/", self.port)
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its process.
-    pub(crate) fn pid(&self) -> String {
-        let noted = std::fs::read_to_string(format!("{}.pid", self.data.display())).unwrap();
-        noted.split_whitespace().next().unwrap().to_owned()
-    }
-
     pub(crate) fn up(&self) {
-        let output = self.script("start");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.told("start");
     }
 
     pub(crate) fn down(&self) {
-        let output = self.script("stop");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.told("stop");
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        self.script("status").status.success()
+    /// Ends it with no warning.
+    pub(crate) fn kill(&self) {
+        self.told("kill");
+    }
+
+    /// What the program answers to a word that must succeed.
+    fn told(&self, word: &str) -> String {
+        let output = self.script(word);
+        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn script(&self, word: &str) -> Output {
-        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/ferretdb.sh"))
+        let program = named(SCRIPT).unwrap_or_else(|| "scripts/ferretdb.sh".to_owned());
+        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(program))
             .arg(word)
             .env("ASSAY_FERRETDB_DATA", &self.data)
             .env("ASSAY_FERRETDB_PORT", self.port.to_string())

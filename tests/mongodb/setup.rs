@@ -1,7 +1,8 @@
 //! Options, rights, indexes and the time to live.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use assay::base::clock::{Clock as _, SystemClock};
 use assay::base::secret::Secret;
 use assay::engine::delivery::{Destination, DestinationError};
 use assay::store::mongodb::{Expiry, MongoError};
@@ -10,7 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::bson::Document;
 
-use crate::place::{Place, key, options};
+use crate::place::{Place, impersonated, key, options};
 use crate::records::decided;
 use crate::server::undone;
 
@@ -71,6 +72,28 @@ async fn documents_expire_by_an_index_where_the_server_has_it_and_it_is_said_whe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_its_time_to_live_goes_and_the_others_stay() {
+    let mut place = Place::new().await.with_raw(&[key("r1", 7)]);
+    place.options.ttl = Duration::from_secs(86_400);
+    let store = place.store();
+    if store.prepare().await.unwrap() == Expiry::Unsupported {
+        return undone("documents that expire: this server has no index for it (FerretDB 1.24 has none)");
+    }
+    let mut new = decided("new", 0.5);
+    let mut decision = (*new.published.decision).clone();
+    decision.scored_at = SystemClock.now();
+    new.published.decision = decision.into();
+    store.write(&[decided("old", 0.5), new]).await.unwrap();
+    // Servers look once a minute.
+    let begun = Instant::now();
+    while place.count().await > 1 || place.bytes("raw").await.len() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(240), "nothing expired");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(place.find("new").await.is_some() && store.event("new").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_time_to_live_documents_stay() {
     let mut place = Place::new().await;
     place.options.ttl = Duration::ZERO;
@@ -128,11 +151,8 @@ async fn a_url_that_cannot_be_used_is_refused_without_a_word_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_needs_a_person_and_is_not_told() {
     let mut place = Place::new().await;
-    let address = place.options.url.expose().rsplit(['@', '/']).find(|part| part.contains(':')).unwrap().to_owned();
-    let right = std::mem::replace(
-        &mut place.options.url,
-        Secret::new(format!("mongodb://nobody:hunter2@{address}/?authSource=admin")),
-    );
+    let wrong = Secret::new(impersonated(place.options.url.expose(), "nobody:hunter2"));
+    let right = std::mem::replace(&mut place.options.url, wrong);
     let store = place.store();
     let prepared = store.prepare().await;
     place.options.url = right;
