@@ -1,12 +1,14 @@
 //! What the topic of decisions and the table hold, against what they must. Pure: records and rows in, a verdict out.
 //!
 //! The decision on a payment is its first full record of revision 0, in the order of its partition. Everything is judged
-//! by that: its features and score against files made from the same payments, the row against it.
+//! by that: its features and score against files made from the same payments, the row and the document against it.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Serialize;
 
+use super::documents::Kept;
 use super::record::Seen;
 use super::table::Completed;
 
@@ -32,14 +34,18 @@ struct First {
     score: Option<f32>,
     flagged: bool,
     model_version: String,
+    /// Hash of its features, names and values.
+    features: u64,
 }
 
-/// Judges records and rows.
+/// Judges records, rows and documents.
 pub(crate) struct Judge {
     numbers: HashMap<String, usize>,
     expected: Expected,
     firsts: Vec<Option<First>>,
     seen_rows: Vec<bool>,
+    /// Whether documents are looked at, and whose were seen.
+    seen_documents: Option<Vec<bool>>,
     verdict: Verdict,
 }
 
@@ -75,6 +81,10 @@ pub(crate) struct Verdict {
     pub(crate) rows_half: u64,
     /// Rows that show something else than the first record.
     pub(crate) rows_differ: u64,
+    /// Payments without a document, where documents are looked at.
+    pub(crate) documents_missing: u64,
+    /// Documents that show something else than the first record.
+    pub(crate) documents_differ: u64,
     /// The first of what is wrong, in words.
     pub(crate) told: Vec<String>,
 }
@@ -90,7 +100,14 @@ impl Judge {
             count += 1;
         }
         let verdict = Verdict { payments: numbers.len() as u64, ..Verdict::default() };
-        Self { numbers, expected, firsts: vec![None; count], seen_rows: vec![false; count], verdict }
+        Self {
+            numbers,
+            expected,
+            firsts: vec![None; count],
+            seen_rows: vec![false; count],
+            seen_documents: None,
+            verdict,
+        }
     }
 
     /// The next record of a partition.
@@ -119,6 +136,7 @@ impl Judge {
                     score: seen.score,
                     flagged: seen.flagged,
                     model_version: seen.model_version.clone(),
+                    features: hash(seen.names.iter().zip(seen.features.iter().copied())),
                 });
                 self.verdict.decided += 1;
                 self.compare(number, seen);
@@ -184,6 +202,30 @@ impl Judge {
         }
     }
 
+    /// From now on documents are looked at: one that is missing is a fault.
+    pub(crate) fn look_at_documents(&mut self) {
+        self.seen_documents = Some(vec![false; self.firsts.len()]);
+    }
+
+    /// A document of the destination mongodb. Its key is the payment's id: none has two.
+    pub(crate) fn document(&mut self, kept: &Kept) {
+        let Some(&number) = self.numbers.get(&kept.transaction_id) else { return };
+        if let Some(seen) = self.seen_documents.as_mut().and_then(|seen| seen.get_mut(number)) {
+            *seen = true;
+        }
+        let Some(first) = self.firsts.get(number).and_then(Option::as_ref) else { return };
+        let same = kept.record == first.record
+            && kept.revision == 0
+            && kept.score == first.score
+            && kept.flagged == first.flagged
+            && kept.model_version == first.model_version
+            && hash(kept.features.iter().map(|(name, value)| (name, *value))) == first.features;
+        if !same {
+            self.verdict.documents_differ += 1;
+            self.tell(format!("{}: the document is {kept:?}, the first record {first:?}", kept.transaction_id));
+        }
+    }
+
     fn tell(&mut self, text: String) {
         if self.verdict.told.len() < TOLD {
             self.verdict.told.push(text);
@@ -196,6 +238,10 @@ impl Judge {
         self.verdict.lost = lost().count() as u64;
         let unseen = |number: &&usize| self.seen_rows.get(**number) == Some(&false);
         self.verdict.rows_missing = self.numbers.values().filter(unseen).count() as u64;
+        if let Some(seen) = &self.seen_documents {
+            let unseen = |number: &&usize| seen.get(**number) == Some(&false);
+            self.verdict.documents_missing = self.numbers.values().filter(unseen).count() as u64;
+        }
         if self.verdict.lost > 0 {
             let some: Vec<&str> = lost().map(|(id, _)| id.as_str()).take(5).collect();
             let text = format!("lost, among others: {}", some.join(", "));
@@ -203,6 +249,13 @@ impl Judge {
         }
         self.verdict
     }
+}
+
+/// Of features in their order, to the bit.
+fn hash<'a>(features: impl Iterator<Item = (&'a String, f64)>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    features.for_each(|(name, value)| (name, value.to_bits()).hash(&mut hasher));
+    hasher.finish()
 }
 
 impl Verdict {
@@ -217,13 +270,15 @@ impl Verdict {
             self.rows_open,
             self.rows_half,
             self.rows_differ,
+            self.documents_missing,
+            self.documents_differ,
         ];
         wrong.iter().all(|count| *count == 0)
     }
 
     pub(crate) fn line(&self) -> String {
         let mut line = format!(
-            "{} payments, {} decided; lost {}, doubled {}; features differ {} (exempt {}), scores differ {}; rows missing {}, open {}, half {}, other than the first record {}; superseded {}, repeated {}, fallbacks {}, of other payments {}",
+            "{} payments, {} decided; lost {}, doubled {}; features differ {} (exempt {}), scores differ {}; rows missing {}, open {}, half {}, other than the first record {}; documents missing {}, other than the first record {}; superseded {}, repeated {}, fallbacks {}, of other payments {}",
             self.payments,
             self.decided,
             self.lost,
@@ -235,6 +290,8 @@ impl Verdict {
             self.rows_open,
             self.rows_half,
             self.rows_differ,
+            self.documents_missing,
+            self.documents_differ,
             self.superseded,
             self.repeated,
             self.fallbacks,
@@ -330,6 +387,55 @@ mod tests {
             judge.row("a", &row(0.26));
         });
         assert_eq!((differs.rows_differ, differs.lost), (1, 0));
+    }
+
+    fn kept(id: &str, score: f32) -> Kept {
+        let Seen { record, flagged, model_version, .. } = example(id, score);
+        let features = vec![("amount".to_owned(), 1.5)];
+        Kept {
+            transaction_id: id.to_owned(),
+            record,
+            revision: 0,
+            score: Some(score),
+            flagged,
+            model_version,
+            features,
+        }
+    }
+
+    #[test]
+    fn a_document_is_the_first_record_to_the_bit() {
+        let with = |documents: &[Kept]| {
+            let mut judge = Judge::new(ids(), expected());
+            judge.look_at_documents();
+            for (id, score) in [("a", 0.25), ("b", 0.75)] {
+                judge.record(0, &example(id, score));
+                judge.row(id, &row(score));
+            }
+            documents.iter().for_each(|kept| judge.document(kept));
+            judge.verdict()
+        };
+        let (a, b) = (kept("a", 0.25), kept("b", 0.75));
+        let clean = with(&[b.clone(), a.clone(), kept("of another run", 0.5)]);
+        assert!(clean.is_clean(), "{}", clean.line());
+        let missing = with(std::slice::from_ref(&a));
+        assert!(!missing.is_clean() && missing.documents_missing == 1, "{}", missing.line());
+        let name = vec![("amounts".to_owned(), 1.5)];
+        let bit = vec![("amount".to_owned(), 1.500_000_000_000_000_2)];
+        let wrong = [
+            Kept { record: "a-1".to_owned(), ..a.clone() },
+            Kept { revision: 1, ..a.clone() },
+            Kept { score: None, ..a.clone() },
+            Kept { flagged: true, ..a.clone() },
+            Kept { model_version: "2".to_owned(), ..a.clone() },
+            Kept { features: name, ..a.clone() },
+            Kept { features: bit, ..a.clone() },
+            Kept { features: Vec::new(), ..a },
+        ];
+        for one in wrong {
+            let verdict = with(&[one, b.clone()]);
+            assert!(!verdict.is_clean() && verdict.documents_differ == 1, "{}", verdict.line());
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod bad;
 mod bare;
 mod beside;
 mod cpu;
+mod documents;
 mod faults;
 mod fleet;
 mod judge;

@@ -18,6 +18,7 @@ use rdkafka::Message as _;
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
+use super::documents::{DocumentOptions, Documents};
 use super::fleet::{Fleet, Options};
 use super::judge::{Expected, Judge, Verdict};
 use super::pace::parse_rate;
@@ -36,6 +37,8 @@ use crate::report::say;
 pub(crate) struct Trial {
     #[command(flatten)]
     pub(crate) servers: Servers,
+    #[command(flatten)]
+    documents: DocumentOptions,
     #[command(flatten)]
     pub(crate) fleet: Options,
     /// File of payments: .parquet, .csv, .ndjson; without it simulated ones, which happen at the pace at which they are sent.
@@ -152,6 +155,11 @@ impl Trial {
         drop(table);
         say(&format!("{} payments, {new} new rows", payments.len()))?;
         let from = topics::ends(&self.servers, &self.servers.decisions)?;
+        let documents = Documents::open(&self.documents).await?;
+        let before = match &documents {
+            Some(documents) => documents.count().await?,
+            None => 0,
+        };
 
         let fleet = Arc::new(Mutex::new(Fleet::start(&self.fleet).await?));
         let (ended, watched) = watch::channel(false);
@@ -170,9 +178,12 @@ impl Trial {
         let ids: Vec<String> = were_sent.map(|payment| payment.transaction_id.to_string()).collect();
         let table = Table::open(&self.servers).await?;
         progress::wait(&table, &ids, self.silence).await?;
+        if let Some(documents) = &documents {
+            documents.wait(before + ids.len() as u64, self.silence).await?;
+        }
         let mut fleet = fleet.lock().await;
         fleet.stop().await?;
-        let verdict = self.judge(&table, &from, &ids).await?;
+        let verdict = self.judge(&table, documents.as_ref(), &from, &ids).await?;
         #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
         let payments_a_second = sent.payments as f64 / sent.seconds.max(1e-9);
         let merge_timeouts = fleet.counted(&self.timeouts_metric);
@@ -210,8 +221,14 @@ impl Trial {
         sent
     }
 
-    /// Judges what the topic of decisions holds since `from`, and the table.
-    async fn judge(&self, table: &Table, from: &Offsets, ids: &[String]) -> anyhow::Result<Verdict> {
+    /// Judges what the topic of decisions holds since `from`, the table, and the documents where they are looked at.
+    async fn judge(
+        &self,
+        table: &Table,
+        documents: Option<&Documents>,
+        from: &Offsets,
+        ids: &[String],
+    ) -> anyhow::Result<Verdict> {
         let mut judge = Judge::new(ids.iter().cloned(), self.expected(from, ids)?);
         let mut decoder = Decoder::default();
         topics::read(&self.servers, &self.servers.decisions, from, |message| {
@@ -222,6 +239,10 @@ impl Trial {
             Ok(())
         })?;
         table.visit(ids, |id, row| judge.row(id, &row)).await?;
+        if let Some(documents) = documents {
+            judge.look_at_documents();
+            documents.visit(|kept| judge.document(kept)).await?;
+        }
         Ok(judge.verdict())
     }
 
