@@ -18,13 +18,13 @@ help: ## This list
 run: prerequisites onnxruntime build ## Set up everything, serve on 127.0.0.1:8080 and send simulated payments; Ctrl-C ends both
 	@scripts/run.sh
 
-stack: prerequisites onnxruntime build ## The stack on this machine: Kafka, PostgreSQL, assay and simulated payments; Ctrl-C ends all
+stack: prerequisites onnxruntime build ## The stack on this machine: Kafka, PostgreSQL, FerretDB, assay and simulated payments; Ctrl-C ends all
 	@scripts/stack.sh
 
 test: prerequisites onnxruntime ## Everything the tests need, then the tests, then the commands of the README
 	@scripts/test.sh
 
-test-full: prerequisites onnxruntime ## The long suite: the tests with longer runs, then 60 s of fuzzing a reader
+test-full: prerequisites onnxruntime ## The long suite: the tests with longer runs, docs/WALKTHROUGH.md, then 60 s of fuzzing a reader
 	@ASSAY_LONG=1 scripts/test.sh
 	@scripts/fuzz.sh
 

@@ -6,6 +6,7 @@
 #   scripts/kafka.sh stop   [--node N]              by process id, and only while its start time still matches
 #   scripts/kafka.sh kill   [--node N]              the same with no warning, as a crash
 #   scripts/kafka.sh status [--node N]              a line a node; fails unless all of them run
+#   scripts/kafka.sh tool NAME WORDS…               Kafka's own console-consumer, console-producer, consumer-groups, get-offsets, topics
 #
 #   ASSAY_KAFKA_PORT=19092          clients of node 1; node N listens on ASSAY_KAFKA_PORT + N - 1
 #   ASSAY_KAFKA_CONTROLLER_PORT     the nodes among themselves; ASSAY_KAFKA_PORT + 10 without it, + N - 1
@@ -35,10 +36,15 @@ heap=${ASSAY_KAFKA_HEAP:--Xms128m -Xmx512m}
 
 fail() { echo "kafka: $*" >&2; exit 1; }
 
-usage() { fail "usage: scripts/kafka.sh install|start|stop|kill|status [--nodes 1|3] [--node N]"; }
+usage() { fail "usage: scripts/kafka.sh install|start|stop|kill|status [--nodes 1|3] [--node N], or tool NAME WORDS…"; }
 
 word=${1:-}
 [ $# -gt 0 ] && shift
+tool=()
+if [ "$word" = tool ]; then
+  tool=("$@")
+  set --
+fi
 nodes=
 only=
 while [ $# -gt 0 ]; do
@@ -238,6 +244,21 @@ start() {
   wait_for $(meant)
 }
 
+# Runs a tool of Kafka against node 1.
+use_tool() {
+  local class
+  case ${1:-} in
+    console-consumer) class=consumer.ConsoleConsumer ;;
+    console-producer) class=ConsoleProducer ;;
+    consumer-groups) class=consumer.group.ConsumerGroupCommand ;;
+    get-offsets) class=GetOffsetShell ;;
+    topics) class=TopicCommand ;;
+    *) usage ;;
+  esac
+  shift
+  exec java -Xmx256m -cp "$home/lib/*" "org.apache.kafka.tools.$class" --bootstrap-server "127.0.0.1:$port" "$@"
+}
+
 # Ends node $1 with signal $2.
 stop_node() {
   local node=$1 pid waited=0
@@ -258,6 +279,7 @@ case $word in
     echo "kafka: $version is at $home"
     ;;
   start) start ;;
+  tool) use_tool "${tool[@]}" ;;
   stop | kill)
     signal=TERM
     [ "$word" = stop ] || signal=KILL
