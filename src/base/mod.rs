@@ -5,6 +5,7 @@ pub mod hash;
 pub mod keyring;
 pub mod money;
 pub mod pseudonym;
+pub mod rates;
 pub mod seal;
 pub mod secret;
 pub mod span;

@@ -1,12 +1,10 @@
-//! Money: integers in the minor unit of an ISO 4217 currency, and published exchange rates. Never a float.
+//! Money: integers in the minor unit of an ISO 4217 currency. Never a float. Exchange rates are in [`super::rates`].
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thiserror::Error;
 
-use super::clock::Millis;
+pub use super::rates::{Rates, RatesError};
 
 /// Active ISO 4217 codes whose minor unit is a hundredth.
 const TWO_DIGITS: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY \
@@ -120,127 +118,6 @@ pub enum RateQuality {
     Missing,
 }
 
-/// Exchange rates by currency and publication day. A day once published is never changed.
-#[derive(Debug, Clone)]
-pub struct Rates {
-    base: Currency,
-    /// Per currency, ascending by day: (days since the epoch, units of the currency for one unit of the base × 10⁹).
-    published: HashMap<Currency, Vec<(i64, i64)>>,
-}
-
-/// Why a rates file cannot be used.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line}: {rule}")]
-pub struct RatesError {
-    /// 1-based line of the file.
-    pub line: usize,
-    /// What the line should have been.
-    pub rule: String,
-}
-
-impl Rates {
-    /// A rate published earlier than this many days before the event's day is stale.
-    pub const MAX_AGE_DAYS: i64 = 4;
-    const SCALE: i64 = 1_000_000_000;
-
-    /// Rates of the base currency alone.
-    #[must_use]
-    pub fn of_base(base: Currency) -> Self {
-        Self { base, published: HashMap::new() }
-    }
-
-    /// Reads CSV lines `published,currency,rate` (a header of those names first): an ISO day, a currency code and
-    /// how many units of it one unit of `base` buys, with at most nine decimals.
-    ///
-    /// # Errors
-    /// The first line that is not of that form, or that publishes a day of a currency again with another rate.
-    pub fn parse(base: Currency, text: &str) -> Result<Self, RatesError> {
-        let mut rates = Self::of_base(base);
-        for (index, line) in text.lines().enumerate() {
-            let fail = |rule: &str| RatesError { line: index + 1, rule: rule.to_owned() };
-            if index == 0 {
-                if line.trim() != "published,currency,rate" {
-                    return Err(fail("the header must be published,currency,rate"));
-                }
-                continue;
-            }
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let mut cells = line.split(',').map(str::trim);
-            let (Some(day), Some(code), Some(rate), None) = (cells.next(), cells.next(), cells.next(), cells.next())
-            else {
-                return Err(fail("expected three cells: published,currency,rate"));
-            };
-            let day = Millis::parse_rfc3339(&format!("{day}T00:00:00Z"))
-                .ok_or_else(|| fail("published must be a day such as 2026-01-31"))?
-                .day();
-            let currency = Currency::parse(code).ok_or_else(|| fail("currency must be an ISO 4217 code"))?;
-            let rate =
-                parse_scaled(rate).ok_or_else(|| fail("rate must be a positive decimal with at most nine decimals"))?;
-            let series = rates.published.entry(currency).or_default();
-            match series.binary_search_by_key(&day, |entry| entry.0) {
-                Ok(found) if series.get(found).is_some_and(|entry| entry.1 != rate) => {
-                    return Err(fail("this day of this currency was published before with another rate"));
-                }
-                Ok(_) => {}
-                Err(place) => series.insert(place, (day, rate)),
-            }
-        }
-        Ok(rates)
-    }
-
-    /// The base currency.
-    #[must_use]
-    pub const fn base(&self) -> Currency {
-        self.base
-    }
-
-    /// `minor` units of `currency` in minor units of the base, at the last rate published before the UTC day of
-    /// `at`, rounded half to even; saturates at the range of `i64`.
-    #[must_use]
-    pub fn to_base(&self, minor: i64, currency: Currency, at: Millis) -> BaseAmount {
-        if currency == self.base {
-            return BaseAmount { minor, rate: RateQuality::Fresh };
-        }
-        let day = at.day();
-        let last_before = self.published.get(&currency).and_then(|series| {
-            let after = series.partition_point(|entry| entry.0 < day);
-            after.checked_sub(1).and_then(|place| series.get(place))
-        });
-        let Some(&(published, rate)) = last_before else {
-            return BaseAmount { minor: 0, rate: RateQuality::Missing };
-        };
-        let numerator = i128::from(minor) * i128::from(self.base.minor_per_major()) * i128::from(Self::SCALE);
-        let denominator = i128::from(currency.minor_per_major()) * i128::from(rate);
-        let converted = divide_half_even(numerator, denominator);
-        let minor = i64::try_from(converted).unwrap_or(if converted < 0 { i64::MIN } else { i64::MAX });
-        let fresh = day - published <= Self::MAX_AGE_DAYS;
-        BaseAmount { minor, rate: if fresh { RateQuality::Fresh } else { RateQuality::Stale } }
-    }
-}
-
-/// A positive decimal times 10⁹.
-fn parse_scaled(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 9 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let scaled: i64 = format!("{whole}{fraction:0<9}").parse().ok()?;
-    (scaled > 0).then_some(scaled)
-}
-
-/// `numerator / denominator` rounded to the nearest integer, ties to even; `denominator` > 0.
-fn divide_half_even(numerator: i128, denominator: i128) -> i128 {
-    let (quotient, rest) = (numerator.div_euclid(denominator), numerator.rem_euclid(denominator));
-    match (rest * 2).cmp(&denominator) {
-        std::cmp::Ordering::Less => quotient,
-        std::cmp::Ordering::Greater => quotient + 1,
-        std::cmp::Ordering::Equal => quotient + (quotient & 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,29 +142,5 @@ mod tests {
         for wrong in ["eur", "EU", "EURO", "XXX", "   ", ""] {
             assert_eq!(Currency::parse(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn converts_at_the_last_rate_before_the_day() {
-        let text = "published,currency,rate\n2026-01-01,USD,1.10\n2026-01-02,USD,1.20\n2026-01-02,JPY,160\n";
-        let rates = Rates::parse(currency("EUR"), text).unwrap();
-        let at = |text| Millis::parse_rfc3339(text).unwrap();
-        let noon = at("2026-01-02T12:00:00Z");
-        // The rate of the 2nd is not known to be final on the 2nd: the 1st's counts.
-        assert_eq!(
-            rates.to_base(11_000, currency("USD"), noon),
-            BaseAmount { minor: 10_000, rate: RateQuality::Fresh }
-        );
-        assert_eq!(rates.to_base(1_600, currency("JPY"), at("2026-01-03T00:00:00Z")).minor, 1_000);
-        assert_eq!(rates.to_base(1_600, currency("JPY"), noon).rate, RateQuality::Missing);
-        assert_eq!(rates.to_base(12_000, currency("USD"), at("2026-01-06T23:59:59Z")).rate, RateQuality::Fresh);
-        assert_eq!(rates.to_base(12_000, currency("USD"), at("2026-01-07T00:00:00Z")).rate, RateQuality::Stale);
-    }
-
-    #[test]
-    fn ties_round_to_even_and_a_published_day_stays() {
-        assert_eq!([1, 3, 5, -1, -3].map(|odd| divide_half_even(odd, 2)), [0, 2, 2, 0, -2]);
-        let again = "published,currency,rate\n2026-01-01,USD,1.10\n2026-01-01,USD,1.11\n";
-        assert_eq!(Rates::parse(currency("EUR"), again).unwrap_err().line, 3);
     }
 }
