@@ -1,4 +1,5 @@
-//! `observe` and `encode` of one transaction: on a full history with random entities, and as an entity grows.
+//! `observe` and `encode` of one transaction: on a full history with random entities, as an entity grows, and with features
+//! of reference data.
 //!
 //! `ASSAY_HANDBOOK` names the folder with the handbook's transactions; without it the first group runs on simulated
 //! payments and says so.
@@ -7,10 +8,12 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use assay::base::clock::Millis;
 use assay::base::hash::HashKey;
 use assay::base::money::{BaseAmount, Currency, RateQuality};
+use assay::features::reference::{Content, Keyed, Reference, Rows as TableRows, Table};
 use assay::features::{Catalogue, Event, History, HistoryOptions, Plan, Rows};
 use assay::simulate::{Settings, World};
 use assay::store::files::Source;
@@ -141,9 +144,73 @@ fn payment(number: i64, at: i64) -> Transaction {
     read_json(text.as_bytes(), &connector, &Limits::default()).unwrap().transaction
 }
 
+/// Merchants of the tables below, as many as one machine holds easily.
+const MERCHANTS: u32 = 1_000_000;
+
+fn merchants(whole: bool) -> Table {
+    let mut rows = TableRows::new(4);
+    let cache = Keyed::new(u64::from(MERCHANTS) * 2);
+    for number in 0..MERCHANTS {
+        let (key, row) = (format!("m{number:06}"), [1.0, 20_000.0, f64::from(number % 97), 0.0]);
+        if whole {
+            rows.push(key.into(), row).unwrap();
+        } else {
+            cache.put(key.into(), Some(Arc::from(row)));
+        }
+    }
+    let content = if whole { Content::Whole(Arc::new(rows)) } else { Content::Keyed(Arc::new(cache)) };
+    Table { content, stale: false }
+}
+
+/// A look-up alone, and what four features of merchants add to a row of fifteen others.
+fn reference(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reference data, a million merchants");
+    let names: Vec<String> = catalogue().names().take(15).map(str::to_owned).collect();
+    let of_merchants = [
+        "merchant_risk_class",
+        "merchant_days_since_onboarding",
+        "amount_to_merchant_usual",
+        "merchant_is_online_only",
+    ];
+    let all: Vec<String> = names.iter().cloned().chain(of_merchants.map(str::to_owned)).collect();
+    let mut random = Pcg64Mcg::seed_from_u64(2);
+    let connector = Connector::shipped("canonical").unwrap();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let (merchant, at) = (random.random_range(0..MERCHANTS), 1_700_000_000_000 + number * 1_000);
+        let text = format!(
+            r#"{{"transaction_id":"b-{number}","occurred_at":{at},"customer_id":"c{}","terminal_id":"t","amount_minor":1250,"currency":"EUR","merchant_id":"m{merchant:06}"}}"#,
+            number % 5_000
+        );
+        read_json(text.as_bytes(), &connector, &Limits::default()).unwrap().transaction
+    };
+    for (name, whole) in [("held whole", true), ("by key", false)] {
+        let table = merchants(whole);
+        group.bench_function(format!("look-up, {name}"), |bencher| {
+            bencher.iter_batched(
+                || next().merchant_id.unwrap(),
+                |key| black_box(table.find(&key).value(2)),
+                BatchSize::SmallInput,
+            );
+        });
+        let reference = Arc::new(Reference::new(vec![true, false, false, false]));
+        reference.put(vec![table, Table::default(), Table::default(), Table::default()]);
+        let catalogue = catalogue().with_reference(reference);
+        for (features, names) in [("15 features", &names), ("and four of merchants", &all)] {
+            let plan = catalogue.plan(names).unwrap();
+            let mut history = history(&catalogue);
+            group.bench_function(format!("{features}, {name}"), |bencher| {
+                observe(bencher, &mut history, &plan, &mut next)
+            });
+        }
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30);
-    targets = full_history, growth
+    targets = full_history, growth, reference
 }
 criterion_main!(benches);

@@ -27,6 +27,8 @@ use serde_json::Value;
 mod follow;
 #[path = "line/reasons.rs"]
 mod reasons;
+#[path = "line/reference.rs"]
+mod reference;
 #[path = "line/snapshots.rs"]
 mod snapshots;
 

@@ -39,6 +39,7 @@ def parser():
     )
     add("--store", type=pathlib.Path, help="the log of assay serve, such as data/assay.sqlite; it is only read")
     add("--rates", type=pathlib.Path, help="exchange rates, as assay features takes them")
+    add("--reference", type=pathlib.Path, help="folder of reference data, as assay features takes it")
     add("--base-currency", help="currency in which amounts are compared")
     add("--days", type=positive, default=60, help="simulated days (default 60)")
     add("--customers", type=positive, default=5000, help="simulated customers (default 5000)")

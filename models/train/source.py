@@ -74,9 +74,9 @@ def with_late_verdicts(source, work, delay_days):
 def of(options, work):
     """The source that the options name; what is made for it goes to the folder `work`."""
     rates = options.rates.resolve() if options.rates else None
-    more = tuple(
-        word for pair in (("--rates", rates), ("--base-currency", options.base_currency)) if pair[1] for word in pair
-    )
+    reference = options.reference.resolve() if options.reference else None
+    named = (("--rates", rates), ("--reference", reference), ("--base-currency", options.base_currency))
+    more = tuple(word for pair in named if pair[1] for word in pair)
     if options.input and options.store:
         raise Fault("--input and --store exclude each other: the transactions come from one place")
     if options.store:

@@ -12,3 +12,9 @@ GRANT SELECT (:"key"), UPDATE (:"score", :"version", :"flag") ON :"rows_schema".
 \if :{?fourth}
 GRANT SELECT (:"fourth"), UPDATE (:"fourth") ON :"rows_schema".:"rows" TO :"role";
 \endif
+-- Tables or views of reference data (reference.tables), where there are some: one by one, with
+-- `-v reference_schema=shop -v reference=merchants`.
+\if :{?reference}
+GRANT USAGE ON SCHEMA :"reference_schema" TO :"role";
+GRANT SELECT ON :"reference_schema".:"reference" TO :"role";
+\endif

@@ -1,13 +1,14 @@
 //! Wiring: configuration → runtime → logs → mouth (not ready) → log, model, history → serving → the end, in order.
 //!
 //! ```text
-//! bind, answer health ─▶ open the log ─▶ load the model ─▶ rebuild the history ─▶ ready: "listening on http://…"
+//! bind, answer health ─▶ open the log ─▶ read the reference data ─▶ load the model ─▶ rebuild the history ─▶ ready: "listening on http://…"
 //! signal ─▶ not ready ─▶ accept nothing ─▶ finish what is in flight ─▶ flush and close the log ─▶ exit 0
 //! ```
 
 pub(crate) mod key;
 mod mongodb;
 mod observer;
+pub(crate) mod reference;
 mod snapshots;
 mod stack;
 
@@ -39,6 +40,7 @@ use crate::store::{SqliteLog, SqliteOptions};
 
 use crate::transaction;
 use observer::Counting;
+use reference::Keeping;
 pub(crate) use stack::kafka_options;
 use stack::{Following, Stack};
 
@@ -89,7 +91,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         // Why: a signal while the history is rebuilt ends it; nothing was accepted yet.
         () = shutdown.asked() => Ok(None),
     };
-    let (engine, following) = match started {
+    let (engine, following, _reference) = match started {
         Ok(Some(started)) => started,
         other => {
             health.enter(Stage::Stopping);
@@ -170,48 +172,45 @@ fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
     std::io::stdout().flush().context("standard output is closed")
 }
 
-/// Opens the log, loads the model and rebuilds the history.
-async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<(Engine, Option<Following>)> {
+/// What runs, and ends with the process.
+type Started = (Engine, Option<Following>, Option<Keeping>);
+
+/// Opens the log, reads the reference data, loads the model and rebuilds the history.
+async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Started> {
     let begun = Instant::now();
-    let catalogue = Arc::new(Catalogue::shipped(config.money.base_currency)?);
+    let catalogue = Catalogue::shipped(config.money.base_currency)?;
     let stack = if config.kafka.is_there() { Some(Stack::open(config, &catalogue).await?) } else { None };
     let shared: Option<Arc<dyn Log>> =
         stack.as_ref().map(|stack| Arc::new(stack.log(Handle::current())) as Arc<dyn Log>);
     let counted = Arc::clone(&metrics);
-    let parts = {
-        let config = config.clone();
-        // Blocking: disk, and a model's warm-up.
-        let loading = tokio::task::spawn_blocking(move || parts(&config, catalogue, shared, counted));
+    let (parts, reference) = {
+        let (config, runtime) = (config.clone(), Handle::current());
+        // Blocking: disk, sources of reference data, and a model's warm-up.
+        let loading = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+            let (catalogue, rates, reference) = reference::keep(&config, catalogue, runtime, Arc::clone(&counted))?;
+            Ok((parts(&config, (Arc::new(catalogue), rates), shared, counted)?, reference))
+        });
         loading.await.context("loading ended badly")??
     };
     let (rates, instance) = (Arc::clone(&parts.rates), parts.instance);
-    let engine = Engine::new(parts).context("the model asks for features that schemas/features.toml does not have")?;
+    let engine = Engine::new(parts).context("the model asks for features that cannot be had")?;
     if let Some(stack) = stack {
         let following = stack.follow(config, &engine, (rates, instance, metrics)).await?;
         tracing::info!(took = ?begun.elapsed(), stream_time = ?engine.stream_time(), "topics followed, model loaded");
-        return Ok((engine, Some(following)));
+        return Ok((engine, Some(following), reference));
     }
     let rebuilt = engine.rebuild().await.context("the history cannot be rebuilt from the log")?;
     tracing::info!(took = ?begun.elapsed(), ?rebuilt, "log open, model loaded, history rebuilt");
-    Ok((engine, None))
+    Ok((engine, None, reference))
 }
 
 /// What the engine is made of; `shared` is the log of the stack.
 fn parts(
     config: &Config,
-    catalogue: Arc<Catalogue>,
+    (catalogue, rates): (Arc<Catalogue>, Arc<Rates>),
     shared: Option<Arc<dyn Log>>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<EngineParts> {
-    let base = config.money.base_currency;
-    let rates = match &config.money.rates {
-        None => Rates::of_base(base),
-        Some(path) => {
-            let text =
-                fs::read_to_string(path).with_context(|| format!("money.rates {} cannot be read", path.display()))?;
-            Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
-        }
-    };
     let set_up = if shared.is_some() { SetUp::Stack } else { SetUp::Embedded };
     let log = match shared {
         Some(shared) => shared,
@@ -225,7 +224,7 @@ fn parts(
     let model = config.model.directory.as_ref().map(|directory| load_model(config, directory)).transpose()?;
     Ok(EngineParts {
         clock: Arc::new(SystemClock),
-        rates: Arc::new(rates),
+        rates,
         catalogue,
         history,
         log,

@@ -202,15 +202,15 @@ pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
     })
 }
 
-/// The destination, its schema brought up to date; a server that is away is tried again with the first batch.
-async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
+/// How PostgreSQL is reached, by the configuration.
+pub(super) fn postgres_options(config: &Config) -> anyhow::Result<PostgresOptions> {
     let section = &config.postgres;
     let fourth = match (section.revision_column.as_str(), section.time_column.as_str()) {
         ("", "") => Fourth::None,
         ("", time) => Fourth::Time(time.to_owned()),
         (revision, _) => Fourth::Revision(revision.to_owned()),
     };
-    let options = PostgresOptions {
+    Ok(PostgresOptions {
         url: None,
         host: section.host.clone(),
         port: u16::try_from(section.port)?,
@@ -231,8 +231,12 @@ async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
         statement_timeout: section.statement_timeout,
         lock_timeout: section.lock_timeout,
         ..PostgresOptions::default()
-    };
-    let store = Arc::new(PostgresStore::new(&options)?);
+    })
+}
+
+/// The destination, its schema brought up to date; a server that is away is tried again with the first batch.
+async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
+    let store = Arc::new(PostgresStore::new(&postgres_options(config)?)?);
     match store.prepare().await {
         Err(error @ PostgresError::Unavailable(_)) => {
             tracing::warn!(%error, "PostgreSQL is away; decisions wait in Kafka until it is back");

@@ -1,6 +1,7 @@
 //! `assay features`: the catalogue's features of every row of a file, by the same code that serves `/predict`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,6 +10,7 @@ use super::offline::{Chunk, Offline};
 use crate::base::money::{Currency, Rates};
 use crate::features::{Catalogue, Plan};
 use crate::store::files::{Column, Sink, Source};
+use crate::store::reference::{Files, read_folder};
 use crate::transaction::{Connector, Limits, Transaction};
 
 /// Canonical columns that `--keep` can copy through.
@@ -57,6 +59,9 @@ pub(crate) struct Input {
     /// Exchange rates: CSV lines published,currency,rate.
     #[arg(long, value_name = "FILE")]
     pub(crate) rates: Option<PathBuf>,
+    /// Folder of reference data: merchants.csv, products.csv, … as docs/REFERENCE.md has them, and rates.csv.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
     /// Events of one entity that are kept one by one; older ones are kept by the hour.
     #[arg(long, default_value_t = 65_536, value_name = "N")]
     pub(crate) exact_events: usize,
@@ -74,7 +79,7 @@ pub(super) struct Features {
     /// File to write: .parquet, .csv, .ndjson or .jsonl.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Features to compute, in this order; all of the catalogue without it.
+    /// Features to compute, in this order; without it all of the catalogue but those of reference data that is not given.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     features: Option<Vec<String>>,
     /// Canonical input columns to copy through, such as occurred_at,customer_id,is_fraud.
@@ -89,8 +94,8 @@ impl Features {
     /// One sentence: which file, row or name is wrong.
     pub(super) fn run(self) -> Result<()> {
         let base = self.input.base()?;
-        let catalogue = Catalogue::shipped(base)?;
-        let names = self.features.unwrap_or_else(|| catalogue.names().map(str::to_owned).collect());
+        let catalogue = self.input.catalogue(base)?;
+        let names = self.features.unwrap_or_else(|| catalogue.computable().map(str::to_owned).collect());
         if names.iter().any(|name| name == "is_fraud") {
             bail!("is_fraud is the label, never a feature; --keep is_fraud copies it through");
         }
@@ -119,12 +124,21 @@ impl Input {
             .with_context(|| format!("--base-currency {:?} is not an ISO 4217 code", self.base_currency))
     }
 
+    /// The catalogue, with the reference data that is given.
+    pub(crate) fn catalogue(&self, base: Currency) -> Result<Catalogue> {
+        let catalogue = Catalogue::shipped(base)?;
+        let Some(folder) = &self.reference else { return Ok(catalogue) };
+        let reference = read_folder(folder).with_context(|| format!("--reference {}", folder.display()))?;
+        Ok(catalogue.with_reference(Arc::new(reference)))
+    }
+
     /// The file, and the pass over it that reads `plan`.
     pub(crate) fn open(self, catalogue: Catalogue, plan: Plan) -> Result<(Source, Offline)> {
         let base = self.base()?;
-        let rates = match &self.rates {
+        let folder = self.reference.clone().map(Files::new);
+        let rates = match self.rates.clone().or_else(|| folder.as_ref().and_then(Files::rates)) {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                 Rates::parse(base, &text).with_context(|| path.display().to_string())?
             }
             None => Rates::of_base(base),

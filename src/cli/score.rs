@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::features::{Input, check_kept, ids, kept};
-use crate::features::Catalogue;
 use crate::model::{Model, Package, RuntimeOptions};
 use crate::store::files::{Column, Sink};
 
@@ -53,7 +52,7 @@ impl Score {
             (false, None) => bail!("{}: a bare .onnx file needs --features-in", self.model.display()),
         };
         let threshold = self.threshold.unwrap_or(package.threshold);
-        let catalogue = Catalogue::shipped(self.input.base()?)?;
+        let catalogue = self.input.catalogue(self.input.base()?)?;
         let plan = catalogue.plan(&package.features)?;
         let version = package.version.clone();
         let options = RuntimeOptions { library: self.onnxruntime, ..RuntimeOptions::of_files() };

@@ -6,6 +6,7 @@
 
 mod mongodb;
 mod reader;
+mod reference;
 mod sections;
 mod setting;
 mod stack;
@@ -16,6 +17,7 @@ use reader::Reader;
 
 pub use mongodb::{Keys, Mongodb};
 pub use reader::Fault;
+pub use reference::Reference;
 pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
 pub use setting::{Bytes, Password};
 pub use stack::{Kafka, Postgres, Stream, Switch, WhenAway};
@@ -42,6 +44,8 @@ pub struct Config {
     pub history: History,
     /// Amounts.
     pub money: Money,
+    /// What is known of merchants, countries and rates beforehand.
+    pub reference: Reference,
     /// What is answered when the model cannot.
     pub policy: Policy,
     /// Kafka: the stack, where it is there.
@@ -92,6 +96,7 @@ impl Config {
                 base_currency: reader.take("money.base_currency", euro()?),
                 rates: reader.take("money.rates", None),
             },
+            reference: Reference::read(&mut reader),
             policy: Policy {
                 deadline: reader.take("policy.on_deadline", OnFallback::FailOpen),
                 overload: reader.take("policy.on_overload", OnFallback::FailOpen),
@@ -187,6 +192,7 @@ impl Config {
             reader.fault("postgres.host", "needs kafka.brokers: decisions come to PostgreSQL by Kafka".to_owned());
         }
         self.mongodb.check(kafka.is_there(), reader);
+        self.reference.check(postgres.is_there(), self.money.rates.is_some(), reader);
         let mut topics = [&kafka.transactions, &kafka.labels, &kafka.decisions, &kafka.rejected];
         topics.sort_unstable();
         if topics.windows(2).any(|pair| pair.first() == pair.last()) {
@@ -288,9 +294,30 @@ mod tests {
             ("[history]\nmax_ahead = \"3h\"\nlateness = \"1h\"", "history.max_ahead"),
             ("[reasons]\nhidden = [\"terminal_risk\", \"terminal_fraud_share_7d\", \"amout\"]", "reasons.hidden"),
             ("[server]\nshutdown_grace = \"1s\"\ndefault_deadline = \"2s\"", "server.shutdown_grace"),
+            ("[reference]\ntables = [\"merchants=shop.merchants\"]", "reference.tables"),
+            ("[reference]\nrefresh = \"2h\"", "reference.stale_after"),
         ] {
             let faults = parse(toml, &[]).unwrap_err();
             assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [key], "{toml}");
+        }
+    }
+
+    #[test]
+    fn tables_of_reference_data_are_known_ones_from_one_place() {
+        let stack = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nhost = \"127.0.0.1\"\n";
+        let tables = "tables = [\"merchants=shop.sellers\", \"rates=finance.rates\"]\n";
+        let config = parse(&format!("{stack}[reference]\n{tables}"), &[]).unwrap();
+        let named = [("merchants", "shop.sellers"), ("rates", "finance.rates")];
+        assert_eq!(config.reference.named(), named.map(|(name, table)| (name.to_owned(), table.to_owned())));
+        for (rest, faulty) in [
+            (format!("[reference]\n{tables}directory = \"a\""), "reference.directory"),
+            ("[reference]\ntables = [\"sellers=shop.sellers\"]".to_owned(), "reference.tables"),
+            ("[reference]\ntables = [\"merchants\"]".to_owned(), "reference.tables"),
+            ("[reference]\ntables = [\"merchants=a\", \"merchants=b\"]".to_owned(), "reference.tables"),
+            (format!("[money]\nrates = \"a.csv\"\n[reference]\n{tables}"), "money.rates"),
+        ] {
+            let faults = parse(&format!("{stack}{rest}"), &[]).unwrap_err();
+            assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [faulty], "{rest}");
         }
     }
 

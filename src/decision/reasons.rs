@@ -36,11 +36,15 @@ pub enum DegradedCause {
     NotRecorded,
     /// Reasons were asked for later, and the model that scored is not the one in force. Informational: degrades nothing.
     ModelNotLoaded,
+    /// Reference data that was read was confirmed by its source longer ago than `reference.stale_after`.
+    ReferenceStale,
+    /// The reference data has no row of a merchant, product, country or currency, or it is not fetched yet: defaults counted.
+    ReferenceMissing,
 }
 
 impl DegradedCause {
     /// Every cause, in the order of the enum.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::HistoryIncomplete,
         Self::StaleRate,
         Self::MissingRate,
@@ -55,6 +59,8 @@ impl DegradedCause {
         Self::MergeTimeout,
         Self::NotRecorded,
         Self::ModelNotLoaded,
+        Self::ReferenceStale,
+        Self::ReferenceMissing,
     ];
 
     /// The stable code.
@@ -75,6 +81,8 @@ impl DegradedCause {
             Self::MergeTimeout => "merge_timeout",
             Self::NotRecorded => "not_recorded",
             Self::ModelNotLoaded => "model_not_loaded",
+            Self::ReferenceStale => "reference_stale",
+            Self::ReferenceMissing => "reference_missing",
         }
     }
 
@@ -112,6 +120,12 @@ impl DegradedCause {
             Self::ModelNotLoaded => {
                 "what moved the score cannot be computed: the model that scored is no longer in force"
             }
+            Self::ReferenceStale => {
+                "the reference data could not be confirmed for too long; the last that was read counts"
+            }
+            Self::ReferenceMissing => {
+                "the reference data has no row of the merchant, product, country or currency; defaults count"
+            }
         }
     }
 
@@ -133,6 +147,6 @@ mod tests {
         for cause in DegradedCause::ALL {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
         }
-        assert_eq!(DegradedCause::ALL.map(DegradedCause::as_str).iter().collect::<HashSet<_>>().len(), 14);
+        assert_eq!(DegradedCause::ALL.map(DegradedCause::as_str).iter().collect::<HashSet<_>>().len(), 16);
     }
 }

@@ -233,6 +233,8 @@ pub(super) fn causes_of(marks: Marks, lacks: Lacks) -> Vec<DegradedCause> {
         (lacks.partition, DegradedCause::MergeTimeout),
         (marks.stale_rate, DegradedCause::StaleRate),
         (marks.missing_rate, DegradedCause::MissingRate),
+        (marks.stale_reference, DegradedCause::ReferenceStale),
+        (marks.missing_reference, DegradedCause::ReferenceMissing),
         (marks.approximate, DegradedCause::ApproximateWindow),
         (marks.new_customer, DegradedCause::NewCustomer),
     ];

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::catalogue::{Expression, Plan, Slot, Unit};
+use super::reference::{Found, Table};
 use super::rows::Readings;
 use super::{Event, Marks, Rows};
 use crate::base::clock::{DAY, HOUR};
@@ -10,6 +11,16 @@ use crate::base::money::RateQuality;
 
 /// Events that one thread puts together at a time, where there are many.
 const PIECE: usize = 256;
+
+/// What the rows of a batch share.
+struct Batch<'a> {
+    plan: &'a Plan,
+    readings: &'a [Readings],
+    /// Place of the customer among the plan's entities.
+    customers: Option<usize>,
+    /// The tables of reference data, the same for every row; none where the plan looks nothing up.
+    tables: &'a [Table],
+}
 
 /// Appends a row an event to `rows`; `readings` hold, for each entity of the plan, its reads of each event in turn.
 pub(super) fn encode(
@@ -19,46 +30,69 @@ pub(super) fn encode(
     customers: Option<usize>,
     rows: &mut Rows,
 ) {
+    let now = plan.reference.as_ref().map(|reference| reference.now());
+    let tables = now.as_deref().map_or(&[] as &[_], Vec::as_slice);
+    let batch = Batch { plan, readings, customers, tables };
     let (values, marks) = rows.extend(events.len());
     if events.len() <= PIECE {
-        return piece(plan, 0, events, readings, customers, values, marks);
+        return batch.piece(0, events, values, marks);
     }
     let filled = values.par_chunks_mut(plan.width().max(1) * PIECE).zip(marks.par_chunks_mut(PIECE));
     filled.zip(events.par_chunks(PIECE)).enumerate().for_each(|(number, ((values, marks), events))| {
-        piece(plan, number * PIECE, events, readings, customers, values, marks);
+        batch.piece(number * PIECE, events, values, marks);
     });
 }
 
-/// The rows of some events, of which the first has number `first` among the readings.
-fn piece(
-    plan: &Plan,
-    first: usize,
-    events: &[Event<'_>],
-    readings: &[Readings],
-    customers: Option<usize>,
-    values: &mut [f64],
-    marks: &mut [Marks],
-) {
-    let mut own: Vec<&[f64]> = vec![&[]; readings.len()];
-    let filled = values.chunks_exact_mut(plan.width().max(1)).zip(marks);
-    for (index, (event, (row, marks))) in (first..).zip(events.iter().zip(filled)) {
-        for (own, (reads, readings)) in own.iter_mut().zip(plan.entities.iter().zip(readings)) {
-            let width = reads.reads.len();
-            *own = readings.values.get(index * width..(index + 1) * width).unwrap_or_default();
+impl<'a> Batch<'a> {
+    /// The rows of some events, of which the first has number `first` among the readings.
+    fn piece(&self, first: usize, events: &[Event<'_>], values: &mut [f64], marks: &mut [Marks]) {
+        let Self { plan, readings, customers, .. } = *self;
+        let mut own: Vec<&[f64]> = vec![&[]; readings.len()];
+        let mut found: Vec<Found<'a>> = Vec::with_capacity(plan.lookups.len());
+        let filled = values.chunks_exact_mut(plan.width().max(1)).zip(marks);
+        for (index, (event, (row, marks))) in (first..).zip(events.iter().zip(filled)) {
+            for (own, (reads, readings)) in own.iter_mut().zip(plan.entities.iter().zip(readings)) {
+                let width = reads.reads.len();
+                *own = readings.values.get(index * width..(index + 1) * width).unwrap_or_default();
+            }
+            if !plan.lookups.is_empty() {
+                self.look_up(event, &mut found, marks);
+            }
+            let source = Source { plan, event, readings: &own, found: &found };
+            for (value, column) in row.iter_mut().zip(&plan.columns) {
+                // Most columns are a reading as it is.
+                *value = match column {
+                    Expression::Slot(slot) => finite(source.slot(*slot)),
+                    _ => source.evaluate(column),
+                };
+            }
+            marks.stale_rate = event.base.rate == RateQuality::Stale;
+            marks.missing_rate = event.base.rate == RateQuality::Missing;
+            let known = |readings: &Readings| readings.known.get(index).copied().unwrap_or_default();
+            marks.approximate = readings.iter().any(|readings| known(readings).approximate);
+            marks.new_customer = customers.and_then(|place| readings.get(place)).is_some_and(|all| known(all).new);
         }
-        let source = Source { plan, event, readings: &own };
-        for (value, column) in row.iter_mut().zip(&plan.columns) {
-            // Most columns are a reading as it is.
-            *value = match column {
-                Expression::Slot(slot) => finite(source.slot(*slot)),
-                _ => source.evaluate(column),
+    }
+
+    /// The rows of reference data that an event names, each once.
+    fn look_up(&self, event: &Event<'_>, found: &mut Vec<Found<'a>>, marks: &mut Marks) {
+        found.clear();
+        for lookup in &self.plan.lookups {
+            let key = match lookup.entity.as_str() {
+                "currency" => Some(event.transaction.currency.code()),
+                field => event.transaction.entity(field),
             };
+            let row = match (key, self.tables.get(lookup.table)) {
+                (None, _) => Found::Unnamed,
+                (Some(_), None) => Found::Missing,
+                (Some(key), Some(table)) => {
+                    marks.stale_reference |= table.stale;
+                    table.find(key)
+                }
+            };
+            marks.missing_reference |= matches!(row, Found::Missing);
+            found.push(row);
         }
-        marks.stale_rate = event.base.rate == RateQuality::Stale;
-        marks.missing_rate = event.base.rate == RateQuality::Missing;
-        let known = |readings: &Readings| readings.known.get(index).copied().unwrap_or_default();
-        marks.approximate = readings.iter().any(|readings| known(readings).approximate);
-        marks.new_customer = customers.and_then(|place| readings.get(place)).is_some_and(|all| known(all).new);
     }
 }
 
@@ -67,6 +101,8 @@ struct Source<'a> {
     event: &'a Event<'a>,
     /// The reads of this event, an entity of the plan each.
     readings: &'a [&'a [f64]],
+    /// The plan's look-ups of this event, in turn.
+    found: &'a [Found<'a>],
 }
 
 impl Source<'_> {
@@ -100,6 +136,14 @@ impl Source<'_> {
             Expression::Zscore { value, mean, deviation, default } => {
                 let divisor = self.evaluate(deviation);
                 if divisor == 0.0 { *default } else { (self.evaluate(value) - self.evaluate(mean)) / divisor }
+            }
+            Expression::Attribute { lookup, attribute, days, default } => {
+                match self.found.get(*lookup).and_then(|row| row.value(*attribute)) {
+                    None => *default,
+                    #[expect(clippy::cast_precision_loss, reason = "days are small")]
+                    Some(day) if *days => self.event.transaction.occurred_at.day() as f64 - day,
+                    Some(value) => value,
+                }
             }
         };
         finite(value)

@@ -1,13 +1,16 @@
 //! Features: what is computed, from what, over which window. The catalogue is data (`schemas/features.toml`); the
-//! history holds what the whole catalogue needs; a plan reads the features that one model asks for.
+//! history holds what the whole catalogue needs; a plan reads the features that one model asks for. What is known of merchants
+//! and countries beforehand is reference data, loaded by others and read here.
 
 pub mod catalogue;
 mod encode;
 pub mod history;
+pub mod reference;
 pub mod rows;
 
 pub use catalogue::{Catalogue, CatalogueError, Plan};
 pub use history::{History, HistoryOptions, HistorySize};
+pub use reference::Reference;
 pub use rows::{Marks, Rows};
 
 use compact_str::CompactString;

@@ -11,6 +11,10 @@ pub struct Marks {
     pub missing_rate: bool,
     /// The customer had no earlier transaction in history.
     pub new_customer: bool,
+    /// The transaction names a merchant, product, country or currency of which the reference data has no row.
+    pub missing_reference: bool,
+    /// Reference data that was read was confirmed by its source too long ago.
+    pub stale_reference: bool,
 }
 
 /// A matrix of feature values, row-major: `len` rows of `width` columns, in the plan's order. Always finite.

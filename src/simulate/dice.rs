@@ -15,6 +15,7 @@ pub(super) enum Purpose {
     Verdict,
     Rate,
     Live,
+    Reference,
 }
 
 /// One stream.

@@ -27,6 +27,7 @@ mod day;
 mod dice;
 mod fraud;
 mod places;
+mod reference;
 mod stream;
 mod text;
 mod verdicts;

@@ -3,7 +3,7 @@
 //!
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
 //! conformance test runs on both. `postgres` and `mongodb` are destinations of the stack. `files` reads transactions out of files and
-//! writes rows into them. `snapshots` keeps what the engine knows in a folder.
+//! writes rows into them. `snapshots` keeps what the engine knows in a folder. `reference` loads reference data and rates.
 
 #[cfg(test)]
 mod conformance;
@@ -11,6 +11,7 @@ pub mod files;
 pub mod memory;
 pub mod mongodb;
 pub mod postgres;
+pub mod reference;
 pub mod snapshots;
 pub mod sqlite;
 

@@ -5,6 +5,7 @@
 mod client;
 mod durability;
 mod reasons;
+mod reference;
 mod server;
 mod synchronisation;
 

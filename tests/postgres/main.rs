@@ -8,6 +8,7 @@ mod outage;
 mod place;
 mod plans;
 mod records;
+mod reference;
 mod server;
 mod setup;
 mod tls;

@@ -220,16 +220,19 @@ async fn migrations_run_once_also_side_by_side() {
 async fn a_schema_of_the_future_and_a_changed_text_are_refused() {
     let place = Place::new().await;
     place.store().prepare().await.unwrap();
-    place.execute("INSERT INTO assay.schema_migrations (version, name, sha256) VALUES (2, 'later', 'ab')").await;
+    let known = MIGRATIONS.len();
+    let later = known + 1;
+    let insert = format!("INSERT INTO assay.schema_migrations (version, name, sha256) VALUES ({later}, 'later', 'ab')");
+    place.execute(&insert).await;
     let told = faults(place.store().prepare().await.unwrap_err());
     assert_told(
         &told,
-        &["the schema assay has version 2 and this program knows up to 1: use the program that wrote it"],
+        &[&format!(
+            "the schema assay has version {later} and this program knows up to {known}: use the program that wrote it"
+        )],
     );
     place
-        .execute(
-            "DELETE FROM assay.schema_migrations WHERE version = 2; UPDATE assay.schema_migrations SET sha256 = 'ab'",
-        )
+        .execute("DELETE FROM assay.schema_migrations WHERE name <> 'decisions'; UPDATE assay.schema_migrations SET sha256 = 'ab'")
         .await;
     let told = faults(place.store().prepare().await.unwrap_err());
     assert_told(&told, &["migration 1 (decisions) of the schema assay was applied from another text"]);

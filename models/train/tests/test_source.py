@@ -25,10 +25,10 @@ class Named(unittest.TestCase):
             os.chdir(folder)
             for file in ("payments.ndjson", "rates.csv", "mapping.toml"):
                 (folder / file).write_text("")
-            words = ["--input", "payments.ndjson", "--rates", "rates.csv", "--connector", "mapping.toml"]
+            words = ["--input", "payments.ndjson", "--rates", "rates.csv", "--connector", "mapping.toml", "--reference", "."]
             found = source.of(command.parser().parse_args(words), folder)
             self.assertEqual((found.transactions, found.connector), (folder / "payments.ndjson", str(folder / "mapping.toml")))
-            self.assertEqual(found.options, ("--rates", folder / "rates.csv"))
+            self.assertEqual(found.options, ("--rates", folder / "rates.csv", "--reference", folder))
             shipped = command.parser().parse_args([*words[:2], "--connector", "major"])
             self.assertEqual(source.of(shipped, folder).connector, "major")
             os.chdir(here)

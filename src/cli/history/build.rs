@@ -139,13 +139,7 @@ struct Filling {
 impl Filling {
     fn new(command: &BuildHistory, config: &Config) -> Result<Self> {
         let base = config.money.base_currency;
-        let rates = match &config.money.rates {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("money.rates {}", path.display()))?;
-                Rates::parse(base, &text).with_context(|| format!("money.rates {}", path.display()))?
-            }
-            None => Rates::of_base(base),
-        };
+        let rates = crate::app::reference::rates(config)?;
         let options = HistoryOptions {
             key: hash_key(&config.history)?,
             lateness: i64::try_from(config.history.lateness.as_millis()).unwrap_or(i64::MAX),

@@ -59,6 +59,8 @@ pub(crate) struct Summary {
     pub(crate) missing_rate: u64,
     /// Accepted rows converted at a rate older than the limit.
     pub(crate) stale_rate: u64,
+    /// Rows that name a merchant, product, country or currency of which the reference data has no row.
+    pub(crate) missing_reference: u64,
     /// How long it took.
     pub(crate) took: Duration,
 }
@@ -75,6 +77,9 @@ impl fmt::Display for Summary {
         }
         if self.stale_rate > 0 {
             write!(formatter, ", {} at an old rate", self.stale_rate)?;
+        }
+        if self.missing_reference > 0 {
+            write!(formatter, ", {} without a row of reference data: defaults count", self.missing_reference)?;
         }
         Ok(())
     }

@@ -98,6 +98,8 @@ impl Pass {
             return Ok(());
         }
         self.summary.rows += chunk.transactions.len() as u64;
+        let missing = (0..chunk.rows.len()).filter_map(|index| chunk.rows.row(index));
+        self.summary.missing_reference += missing.filter(|(_, marks)| marks.missing_reference).count() as u64;
         to_finish.send(chunk).map_err(|_| anyhow::anyhow!("the writing thread stopped"))
     }
 

@@ -7,7 +7,7 @@ mod chunk;
 mod files;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
@@ -59,6 +59,10 @@ pub(crate) struct Simulate {
     /// Where to write the exchange rates (CSV: published,currency,rate); needed when there is more than one currency.
     #[arg(long, value_name = "FILE")]
     rates: Option<PathBuf>,
+    /// A folder to write the reference data to: merchants.csv, products.csv, countries.csv, currencies.csv, and rates.csv
+    /// where there is more than one currency.
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
     /// Threads; 0 takes as many as there are cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -76,8 +80,10 @@ fn parse_currency(text: &str) -> Result<Currency, String> {
 impl Simulate {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let format = Format::of(&self.out)?;
-        if self.currencies.len() > 1 && self.rates.is_none() {
-            bail!("--rates FILE is needed with more than one currency: without rates, amounts cannot be compared");
+        if self.currencies.len() > 1 && self.rates.is_none() && self.reference.is_none() {
+            bail!(
+                "--rates FILE or --reference DIR is needed with more than one currency: without rates, amounts cannot be compared"
+            );
         }
         let begun = Instant::now();
         let world = World::new(&Settings {
@@ -96,9 +102,16 @@ impl Simulate {
             threads => threads.min(256),
         };
         let written = write(&maker, output, labels, threads, self.rows.unwrap_or(u64::MAX))?;
-        if let Some(rates) = &self.rates {
-            std::fs::write(rates, world.rates(self.start..written.end_day))
-                .with_context(|| format!("cannot write {}", rates.display()))?;
+        let rates = || world.rates(self.start..written.end_day);
+        if let Some(file) = &self.rates {
+            put(file, &rates())?;
+        }
+        if let Some(folder) = &self.reference {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            let of_rates = (self.currencies.len() > 1).then(|| ("rates.csv", rates()));
+            for (name, text) in world.reference(self.start).into_iter().chain(of_rates) {
+                put(&folder.join(name), &text)?;
+            }
         }
         eprintln!(
             "{} payments of {} days, {} fraudulent ({:.2} %), {} verdicts in {:.1} s: {}",
@@ -112,6 +125,10 @@ impl Simulate {
         );
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn put(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// 9999-12-31, the last day that RFC 3339 can say.

@@ -17,6 +17,7 @@ fn simulate(folder: &Path, name: &str, threads: usize, rows: Option<u64>) -> Vec
         labels: Some(folder.join("labels.ndjson")),
         currencies: vec![Currency::parse("EUR").unwrap(), Currency::parse("GBP").unwrap()],
         rates: Some(folder.join("rates.csv")),
+        reference: Some(folder.join("reference")),
         threads,
     };
     command.run().unwrap();
@@ -71,6 +72,23 @@ fn verdicts_are_written_in_the_order_of_their_time_and_only_of_rows_written() {
     }
     assert!(count > 500);
     assert!(std::fs::read_to_string(folder.path().join("rates.csv")).unwrap().contains(",GBP,0."));
+}
+
+#[test]
+fn reference_data_has_a_row_of_whatever_is_paid_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = String::from_utf8(simulate(folder.path(), "a.ndjson", 2, Some(5_000))).unwrap();
+    let reference = crate::store::reference::read_folder(&folder.path().join("reference")).unwrap();
+    let tables = reference.now();
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        for (table, field) in tables.iter().zip(["merchant_id", "product_id", "country", "currency"]) {
+            let Some(key) = value[field].as_str() else { continue };
+            assert!(table.find(key).value(0).is_some(), "{field} {key}");
+        }
+    }
+    let rates = std::fs::read(folder.path().join("reference/rates.csv")).unwrap();
+    assert_eq!(rates, std::fs::read(folder.path().join("rates.csv")).unwrap());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::kind::{Aggregate, Kind, Unit};
 use super::{CatalogueError, Feature, Group};
 use crate::base::clock::{DAY, HOUR, MINUTE, SECOND};
+use crate::features::reference::ReferenceSchema;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +25,7 @@ enum KindName {
     Ratio,
     Log,
     Zscore,
+    Reference,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -76,16 +78,22 @@ pub(super) struct Entry {
     denominator: Option<String>,
     mean: Option<String>,
     deviation: Option<String>,
+    attribute: Option<String>,
     default: Option<f64>,
 }
 
 impl Entry {
     /// The feature this entry means, of one of `groups`; `earlier` are those above it.
-    pub(super) fn check(mut self, earlier: &[Feature], groups: &[Group]) -> Result<Feature, CatalogueError> {
+    pub(super) fn check(
+        mut self,
+        earlier: &[Feature],
+        groups: &[Group],
+        reference: &ReferenceSchema,
+    ) -> Result<Feature, CatalogueError> {
         let name = std::mem::take(&mut self.name);
         let group = std::mem::take(&mut self.group);
         let meaning = std::mem::take(&mut self.meaning);
-        let kind = self.kind(earlier).and_then(|kind| match self.left_over() {
+        let kind = self.kind(earlier, reference).and_then(|kind| match self.left_over() {
             Some(key) => Err(format!("its kind does not take `{key}`")),
             None => Ok(kind),
         });
@@ -103,7 +111,7 @@ impl Entry {
         Ok(Feature { name, group, meaning, kind })
     }
 
-    fn kind(&mut self, earlier: &[Feature]) -> Result<Kind, String> {
+    fn kind(&mut self, earlier: &[Feature], reference: &ReferenceSchema) -> Result<Kind, String> {
         Ok(match self.kind {
             KindName::Amount => Kind::Amount(self.unit.take().unwrap_or_default()),
             KindName::RoundAmount => match take(&mut self.step, "step")? {
@@ -150,6 +158,12 @@ impl Entry {
                 deviation: earlier_name(&mut self.deviation, "deviation", earlier)?,
                 default: self.default()?,
             },
+            KindName::Reference => {
+                let (entity, attribute) = (take(&mut self.entity, "entity")?, take(&mut self.attribute, "attribute")?);
+                let pick = reference.pick(&entity, &attribute)?;
+                let default = if self.default.is_some() { self.default()? } else { pick.default };
+                Kind::Reference { entity, pick, default }
+            }
         })
     }
 
@@ -241,6 +255,7 @@ impl Entry {
             ("denominator", self.denominator.is_some()),
             ("mean", self.mean.is_some()),
             ("deviation", self.deviation.is_some()),
+            ("attribute", self.attribute.is_some()),
             ("default", self.default.is_some()),
         ]
         .into_iter()

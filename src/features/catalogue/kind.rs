@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::features::reference::Pick;
+
 /// What a feature is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
@@ -85,6 +87,15 @@ pub enum Kind {
         /// Name of its standard deviation.
         deviation: String,
         /// Value where the deviation is 0.
+        default: f64,
+    },
+    /// An attribute of the row of reference data that a field of the transaction names.
+    Reference {
+        /// Canonical name of that field.
+        entity: String,
+        /// The attribute.
+        pick: Pick,
+        /// Value where there is none.
         default: f64,
     },
 }

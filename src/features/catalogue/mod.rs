@@ -10,9 +10,11 @@ mod plan;
 mod reads;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::reference::{Pick, Reference, ReferenceSchema, SchemaError};
 use crate::base::money::Currency;
 use entry::Entry;
 pub use kind::{Aggregate, Kind, Unit, WALK};
@@ -32,6 +34,8 @@ pub struct Catalogue {
     places: HashMap<String, usize>,
     kept: Vec<Kept>,
     minor_per_major: f64,
+    /// Where its reference data is read, where some is configured.
+    reference: Option<Arc<Reference>>,
 }
 
 /// What features can be about: reasons are told, and hidden, by it.
@@ -97,6 +101,20 @@ pub enum CatalogueError {
     /// A plan asks for a name the catalogue does not have.
     #[error("the catalogue has no feature {0:?}")]
     Unknown(String),
+    /// The tables of reference data break a rule.
+    #[error(transparent)]
+    Reference(#[from] SchemaError),
+    /// A plan asks for a feature of reference data that nobody loads.
+    #[error(
+        "the feature {feature:?} reads the reference table {table:?}, which is not configured: name it in \
+         reference.tables or put a file of it into reference.directory (offline: --reference DIR)"
+    )]
+    NoReference {
+        /// The feature.
+        feature: String,
+        /// The table.
+        table: String,
+    },
 }
 
 impl Catalogue {
@@ -121,11 +139,12 @@ impl Catalogue {
             feature: Vec<Entry>,
         }
         let document: Document = toml::from_str(text)?;
+        let reference = ReferenceSchema::shipped()?;
         let groups = checked(document.group)?;
         let mut features: Vec<Feature> = Vec::with_capacity(document.feature.len());
         let mut places = HashMap::new();
         for entry in document.feature {
-            let feature = entry.check(&features, &groups)?;
+            let feature = entry.check(&features, &groups, &reference)?;
             if places.insert(feature.name.clone(), features.len()).is_some() {
                 return Err(CatalogueError::Invalid { name: feature.name, rule: "the name stands twice".to_owned() });
             }
@@ -137,7 +156,13 @@ impl Catalogue {
         let kept = kept(&features)?;
         #[expect(clippy::cast_precision_loss, reason = "1, 100 or 1000")]
         let minor_per_major = base.minor_per_major() as f64;
-        Ok(Self { groups, features, places, kept, minor_per_major })
+        Ok(Self { groups, features, places, kept, minor_per_major, reference: None })
+    }
+
+    /// The same, with the reference data that its plans read.
+    #[must_use]
+    pub fn with_reference(self, reference: Arc<Reference>) -> Self {
+        Self { reference: Some(reference), ..self }
     }
 
     /// Names of all features, in the file's order.
@@ -177,12 +202,33 @@ impl Catalogue {
         Plan::compile(self, names)
     }
 
-    /// The plan of every feature, in the file's order.
+    /// Names of the features that can be computed, in the file's order: all but those of reference data that is not
+    /// configured.
+    pub fn computable(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().filter(|feature| self.is_computable(feature)).map(|feature| feature.name.as_str())
+    }
+
+    /// The plan of every feature that can be computed, in the file's order.
     ///
     /// # Errors
     /// None that a parsed catalogue can give.
     pub fn full_plan(&self) -> Result<Plan, CatalogueError> {
-        self.plan(&self.names().collect::<Vec<_>>())
+        self.plan(&self.computable().collect::<Vec<_>>())
+    }
+
+    /// Whether the reference data that a feature, or one it is derived from, reads is configured.
+    fn is_computable(&self, feature: &Feature) -> bool {
+        match &feature.kind {
+            Kind::Reference { pick, .. } => self.reads(pick).is_some(),
+            kind => {
+                plan::inputs(kind).into_iter().all(|name| self.feature(name).is_ok_and(|one| self.is_computable(one)))
+            }
+        }
+    }
+
+    /// The reference data, where the table that `pick` reads is configured.
+    fn reads(&self, pick: &Pick) -> Option<&Arc<Reference>> {
+        self.reference.as_ref().filter(|reference| reference.has(pick.table))
     }
 
     /// How far back history must reach, milliseconds: the longest window plus its delay (the lateness comes on top).
@@ -266,7 +312,12 @@ mod tests {
         assert_eq!(first, ["amount", "is_weekend", "is_night", "customer_tx_count_1d", "customer_amount_mean_1d"]);
         assert_eq!(catalogue.reach(), 37 * DAY);
         let plan = catalogue.full_plan().unwrap();
-        assert_eq!(plan.names().len(), catalogue.features().len());
+        let reading = |feature: &&Feature| {
+            matches!(feature.kind, Kind::Reference { .. }) || feature.name == "amount_to_merchant_usual"
+        };
+        assert_eq!(plan.width() + catalogue.features().iter().filter(reading).count(), catalogue.features().len());
+        let whole = catalogue.clone().with_reference(Arc::new(Reference::new(vec![true; 4])));
+        assert_eq!(whole.full_plan().unwrap().width(), catalogue.features().len());
         assert_eq!([0, 10].map(|index| plan.group(index)), ["amount", "terminal_risk"]);
         assert!(catalogue.features().iter().all(|feature| catalogue.group_meaning(&feature.group).is_some()));
     }
@@ -287,6 +338,36 @@ mod tests {
     }
 
     #[test]
+    fn history_keeps_nothing_for_reference_data() {
+        let catalogue = parse(SHIPPED).unwrap();
+        let windows: String = SHIPPED.split_inclusive("\n\n").filter(|entry| !entry.contains("_profile\"")).collect();
+        let without = parse(&windows).unwrap();
+        assert_eq!(without.features().len() + 8, catalogue.features().len());
+        assert_eq!(without.kept(), catalogue.kept());
+        assert_eq!(catalogue.clone().with_reference(Arc::new(Reference::new(vec![true; 4]))).kept(), catalogue.kept());
+    }
+
+    #[test]
+    fn a_feature_whose_reference_data_nobody_loads_is_refused_by_name() {
+        let catalogue = parse(SHIPPED).unwrap();
+        let merchants = Arc::new(Reference::new(vec![true, false, false, false]));
+        for (catalogue, name, table) in [
+            (catalogue.clone(), "merchant_risk_class", Some("merchants")),
+            (catalogue.clone(), "amount_to_merchant_usual", Some("merchants")),
+            (catalogue.clone().with_reference(Arc::clone(&merchants)), "merchant_risk_class", None),
+            (catalogue.with_reference(merchants), "country_risk_class", Some("countries")),
+        ] {
+            match (catalogue.plan(&[name]), table) {
+                (Ok(_), None) => {}
+                (Err(error), Some(table)) => {
+                    assert!(error.to_string().contains(&format!("{table:?}, which is not configured")), "{error}");
+                }
+                (plan, _) => unreachable!("{name}: {plan:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_breaks_a_rule_is_named() {
         let group = "[[group]]\nname = \"g\"\nmeaning = \"m\"\n";
         let base = format!("{group}[[feature]]\nname = \"x\"\ngroup = \"g\"\nmeaning = \"m\"\n");
@@ -303,6 +384,12 @@ mod tests {
             (format!("{base}kind = \"hour\"\ncolour = 1\n"), "colour"),
             (format!("{base}kind = \"hour\"\n{again}kind = \"hour\"\n"), "twice"),
             (format!("{base}kind = \"elapsed\"\nentity = \"customer\"\nwithin = \"1d\"\n"), "ends in `_id`"),
+            (
+                format!("{base}kind = \"reference\"\nentity = \"terminal_id\"\nattribute = \"x\"\n"),
+                "no table of entity",
+            ),
+            (format!("{base}kind = \"reference\"\nentity = \"country\"\nattribute = \"x\"\n"), "no attribute \"x\""),
+            (format!("{base}kind = \"reference\"\nentity = \"country\"\n"), "needs `attribute`"),
             (format!("{group}{base}kind = \"hour\"\n"), "\"g\": the name stands twice"),
             (format!("{}{base}kind = \"hour\"\n", group.replace("\"g\"", "\"h\"")), "\"h\": no feature is of it"),
             (format!("{base}kind = \"hour\"\n").replacen("group = \"g\"", "group = \"h\"", 1), "\"h\" is none of"),

@@ -88,6 +88,7 @@ fn cost(kind: &Kind) -> (&'static str, String) {
             };
             (reading, kept)
         }
+        Kind::Reference { .. } => ("look-up", String::new()),
         Kind::Elapsed { within, .. } => ("step", format!("{TIME} B for {}", span(*within))),
         _ => ("arithmetic", String::new()),
     }
@@ -145,6 +146,10 @@ fn described(kind: &Kind) -> Described {
         Kind::Log { value } => own(&format!("ln(1 + `{value}`)"), "logarithm"),
         Kind::Zscore { value, mean, deviation, default } => {
             derived(format!("(`{value}` - `{mean}`) / `{deviation}`"), "deviations", *default)
+        }
+        Kind::Reference { entity, pick, default } => {
+            let what = if pick.days { format!("days since `{}`", pick.name) } else { format!("`{}`", pick.name) };
+            Described { entity: format!("`{entity}`"), ..derived(what, &pick.unit, *default) }
         }
     }
 }

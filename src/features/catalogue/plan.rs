@@ -1,9 +1,11 @@
 //! The plan of one model: which windows of which entities are read, and how the row is put together from them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::reads::{Distance, EntityReads, Read, left_edge};
 use super::{Aggregate, Catalogue, CatalogueError, Feature, Kept, Kind, Unit};
+use crate::features::reference::{Pick, Reference};
 
 /// Features in the order a model wants them, compiled: every window edge is listed once an entity.
 #[derive(Debug, Clone)]
@@ -15,6 +17,10 @@ pub struct Plan {
     pub(in crate::features) columns: Vec<Expression>,
     pub(in crate::features) entities: Vec<EntityReads>,
     pub(in crate::features) minor_per_major: f64,
+    /// Rows of reference data that are looked up for each event: each table once.
+    pub(in crate::features) lookups: Vec<Lookup>,
+    /// Where; there where anything is looked up.
+    pub(in crate::features) reference: Option<Arc<Reference>>,
     /// Readings that exist already, by feature: a feature and another derived from it share one.
     slots: HashMap<String, Slot>,
 }
@@ -24,6 +30,13 @@ pub struct Plan {
 pub(in crate::features) struct Slot {
     pub(in crate::features) entity: usize,
     pub(in crate::features) read: usize,
+}
+
+/// A row of reference data: of which table, and which field of the transaction names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::features) struct Lookup {
+    pub(in crate::features) table: usize,
+    pub(in crate::features) entity: String,
 }
 
 /// How a column is put together.
@@ -57,6 +70,15 @@ pub(in crate::features) enum Expression {
         value: Box<Expression>,
         mean: Box<Expression>,
         deviation: Box<Expression>,
+        default: f64,
+    },
+    /// An attribute of a row that was looked up.
+    Attribute {
+        /// Place among the plan's look-ups.
+        lookup: usize,
+        attribute: usize,
+        /// Days since it.
+        days: bool,
         default: f64,
     },
 }
@@ -101,6 +123,8 @@ impl Plan {
             columns: Vec::new(),
             entities: Vec::new(),
             minor_per_major: catalogue.minor_per_major,
+            lookups: Vec::new(),
+            reference: None,
             slots: HashMap::new(),
         };
         plan.collect_edges(catalogue, names)?;
@@ -185,6 +209,14 @@ impl Plan {
                 deviation: boxed(self, deviation)?,
                 default: *default,
             },
+            Kind::Reference { entity, pick, default } => {
+                let Some(reference) = catalogue.reads(pick) else {
+                    let (feature, table) = (feature.name.clone(), pick.table_name.clone());
+                    return Err(CatalogueError::NoReference { feature, table });
+                };
+                self.reference = Some(Arc::clone(reference));
+                self.attribute(entity, pick, *default)
+            }
             Kind::Elapsed { entity, within, default } => {
                 self.slot(catalogue, feature, entity, |_, _| Read::Elapsed { within: *within, default: *default })
             }
@@ -196,6 +228,16 @@ impl Plan {
                 })
             }
         })
+    }
+
+    /// An attribute, of a look-up that others may share.
+    fn attribute(&mut self, entity: &str, pick: &Pick, default: f64) -> Expression {
+        let lookup = Lookup { table: pick.table, entity: entity.to_owned() };
+        let place = self.lookups.iter().position(|known| *known == lookup).unwrap_or_else(|| {
+            self.lookups.push(lookup);
+            self.lookups.len() - 1
+        });
+        Expression::Attribute { lookup: place, attribute: pick.attribute, days: pick.days, default }
     }
 
     fn slot(
@@ -219,7 +261,8 @@ impl Plan {
     }
 }
 
-fn inputs(kind: &Kind) -> Vec<&str> {
+/// Names of the features that a kind is derived from.
+pub(super) fn inputs(kind: &Kind) -> Vec<&str> {
     match kind {
         Kind::Ratio { numerator, denominator, .. } => vec![numerator, denominator],
         Kind::Log { value } => vec![value],
@@ -242,6 +285,7 @@ pub(super) fn is_integer(kind: &Kind) -> bool {
                 && (matches!(aggregate, Aggregate::Count | Aggregate::SameAmount | Aggregate::FraudCount)
                     || aggregate.counted().is_some())
         }
+        Kind::Reference { pick, default, .. } => pick.integer && default.trunc() == *default,
         _ => false,
     }
 }

@@ -28,7 +28,7 @@ impl Recount {
             let value = self.value(&feature.kind, own, &known);
             known.insert(feature.name.as_str(), value);
         }
-        catalogue.names().map(|name| known[name]).collect()
+        catalogue.computable().map(|name| known[name]).collect()
     }
 
     fn value(&self, kind: &Kind, own: &Transaction, known: &HashMap<&str, f64>) -> f64 {
@@ -52,6 +52,8 @@ impl Recount {
             Kind::Window { entity, aggregate, window, delay, last, default } => {
                 self.window(own, entity, aggregate, (*window, *delay, *last)).unwrap_or(*default)
             }
+            // Read from nowhere in this module; store::reference and features::reference have its tests.
+            Kind::Reference { default, .. } => *default,
             Kind::Elapsed { entity, within, default } => {
                 let earlier = self.of(own, entity).filter(|one| one.transaction_id != own.transaction_id);
                 let gap = earlier.map(|one| t - one.occurred_at.0).min().filter(|gap| gap < within);

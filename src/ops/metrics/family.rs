@@ -241,6 +241,37 @@ fn histograms<L: LabelSet>(
     Ok(series)
 }
 
+/// A family of gauges a table of reference data: its name is the label `table`, and a series is there once it was set. The rates'
+/// is from the start.
+#[derive(Debug)]
+pub struct NamedGauge(IntGaugeVec);
+
+impl NamedGauge {
+    /// Puts the series of a table to `value`.
+    pub fn set(&self, table: &str, value: i64) {
+        self.0.with_label_values(&[table]).set(value);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn value(&self, table: &str) -> i64 {
+        self.0.with_label_values(&[table]).get()
+    }
+}
+
+impl Family for NamedGauge {
+    const KIND: Kind = Kind::Gauge;
+    const LABELS: &'static [(&'static str, &'static [&'static str])] = &[];
+
+    fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let family = IntGaugeVec::new(Opts::new(name, help), &["table"])?;
+        // A family without a series would not be told.
+        family.get_metric_with_label_values(&["rates"])?.set(0);
+        registry.register(Box::new(family.clone()))?;
+        Ok(Self(family))
+    }
+}
+
 /// A family of gauges a partition: its number is the last label, and a series is there once it was set.
 #[derive(Debug)]
 pub struct PartitionGauge<L: LabelSet>(prometheus::GaugeVec, PhantomData<L>);

@@ -112,6 +112,11 @@ label! {
 }
 
 label! {
+    /// What became of a reading of reference data.
+    Refresh, "outcome", { Changed = "changed", Same = "same", Failed = "failed" }
+}
+
+label! {
     /// Bounded queues.
     QueueName, "queue", { Log = "log", Background = "background", WaitingLabels = "waiting_labels" }
 }

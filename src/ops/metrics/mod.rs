@@ -5,10 +5,10 @@ mod family;
 mod labels;
 mod table;
 
-pub use family::{Counter, Gauge, Kind, LabelSet, PartitionGauge, Sizes, Timer};
+pub use family::{Counter, Gauge, Kind, LabelSet, NamedGauge, PartitionGauge, Sizes, Timer};
 pub use labels::{
-    DecisionKind, Delivered, Delivery, Destination, LabelOutcome, Method, ProblemCode, QueueName, Route, Status, Step,
-    Topic,
+    DecisionKind, Delivered, Delivery, Destination, LabelOutcome, Method, ProblemCode, QueueName, Refresh, Route,
+    Status, Step, Topic,
 };
 pub use table::{Entry, Metrics, TABLE};
 

@@ -3,9 +3,9 @@
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use super::family::{Counter, Family, Gauge, Kind, PartitionGauge, Sizes, Timer};
+use super::family::{Counter, Family, Gauge, Kind, NamedGauge, PartitionGauge, Sizes, Timer};
 use super::labels::{
-    DecisionKind, Delivered, Destination, LabelOutcome, Method, ProblemCode, QueueName, Route, Step, Topic,
+    DecisionKind, Delivered, Destination, LabelOutcome, Method, ProblemCode, QueueName, Refresh, Route, Step, Topic,
 };
 use crate::ops::process::Process;
 
@@ -130,6 +130,14 @@ metrics! {
     end_to_end: Timer<Destination> = "assay_end_to_end_seconds",
     /// Age of the newest snapshot of the history; -1 while there is none.
     snapshot_age: Gauge = "assay_snapshot_age_seconds",
+    /// Time since the source of a table of reference data confirmed what is served; -1 while it never did.
+    reference_age: NamedGauge = "assay_reference_age_seconds",
+    /// Rows of a table of reference data that are held; of the rates, days of a currency.
+    reference_rows: NamedGauge = "assay_reference_rows",
+    /// Readings of a table of reference data, by what became of them.
+    reference_refreshes: Counter<Refresh> = "assay_reference_refreshes_total",
+    /// Rates that were published again with another value; each is ignored and counted once.
+    rate_corrections: Counter = "assay_rate_corrections_total",
     /// Whether the program is ready for requests: 1 or 0.
     ready: Gauge = "assay_ready_state",
     /// Resident memory.

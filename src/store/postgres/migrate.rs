@@ -19,8 +19,10 @@ pub struct Migration {
 }
 
 /// Every step; the first is version 1.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "decisions", text: include_str!("../../../schemas/postgres/0001_decisions.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { name: "decisions", text: include_str!("../../../schemas/postgres/0001_decisions.sql") },
+    Migration { name: "reference", text: include_str!("../../../schemas/postgres/0002_reference.sql") },
+];
 
 /// Brings the schema to the version of `migrations`.
 ///

@@ -18,6 +18,7 @@ mod fault;
 mod find;
 mod migrate;
 mod options;
+mod reference;
 mod rows;
 mod statements;
 mod waiting;
@@ -31,6 +32,7 @@ use tokio::sync::{Mutex, OnceCell};
 pub use fault::PostgresError;
 pub use migrate::{MIGRATIONS, Migration};
 pub use options::{Fourth, PostgresOptions, RowTable, Tls};
+pub use reference::PostgresTables;
 
 use self::connection::{Session, Settings, Slot};
 use self::find::Finding;
