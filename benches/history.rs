@@ -175,7 +175,7 @@ fn reference(criterion: &mut Criterion) {
     let all: Vec<String> = names.iter().cloned().chain(of_merchants.map(str::to_owned)).collect();
     let mut random = Pcg64Mcg::seed_from_u64(2);
     let connector = Connector::shipped("canonical").unwrap();
-    let mut number = 0;
+    let mut number = 0_i64;
     let mut next = || {
         number += 1;
         let (merchant, at) = (random.random_range(0..MERCHANTS), 1_700_000_000_000 + number * 1_000);

@@ -169,12 +169,18 @@ async fn the_first_rate_of_a_day_counts_for_every_instance_and_every_start() {
         assert_eq!((instance.dollars(2), instance.dollars(3)), (10_000, 5_500));
         assert_eq!(instance.metrics.rate_corrections.value(()), 1);
     }
+    // What one of them saw first counts for the other, which has never seen it.
+    place.execute("INSERT INTO shop.fx VALUES ('2026-01-03', 'USD', 1.00)").await;
+    one.refresh();
+    place.execute("UPDATE shop.fx SET rate = 4.00 WHERE published = '2026-01-03'").await;
+    two.refresh();
+    assert_eq!((one.dollars(4), two.dollars(4)), (11_000, 11_000));
     // The row that is taken out of the source, too, counts on.
     place.execute("DELETE FROM shop.fx WHERE published = '2026-01-01'").await;
     one.refresh();
     let three = Instance::open(&place, ReferenceOptions::default()).unwrap();
     assert_eq!((one.dollars(2), three.dollars(2), three.dollars(3)), (10_000, 10_000, 5_500));
-    assert_eq!(place.count("SELECT count(*) FROM assay.fraud_rates").await, 2);
+    assert_eq!(place.count("SELECT count(*) FROM assay.fraud_rates").await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,12 @@ impl Keeper {
         Arc::clone(&self.reference)
     }
 
+    /// The rates that count.
+    #[cfg(test)]
+    pub(super) fn rates(&self) -> Arc<Rates> {
+        self.rates.as_ref().map(|(freezing, _)| Arc::clone(&freezing.rates)).unwrap()
+    }
+
     /// Keeps everything up to date until `stop` is dropped.
     pub fn run(mut self, stop: &Receiver<()>) {
         let mut last = Instant::now();

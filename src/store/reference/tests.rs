@@ -237,6 +237,23 @@ proptest! {
 }
 
 #[test]
+fn processes_that_share_a_copy_agree_on_what_either_saw_first() {
+    let place = Place::new(&[("rates.csv", RATES)]);
+    let mut one = place.open().unwrap();
+    let rates = Arc::new(Rates::of_base(currency("EUR")));
+    let other = Place { rates: Arc::clone(&rates), ..place };
+    let mut two = other.open().unwrap();
+    other.write("rates.csv", "published,currency,rate\n2026-01-02,USD,2.00\n");
+    two.refresh();
+    other.write("rates.csv", "published,currency,rate\n2026-01-02,USD,4.00\n");
+    one.refresh();
+    two.refresh();
+    let day = Publication::parse("2026-01-02", "USD", "2.00").unwrap();
+    assert_eq!(rates.of_day(day.currency, day.day), Some(day.rate));
+    assert_eq!(one.rates().of_day(day.currency, day.day), Some(day.rate));
+}
+
+#[test]
 fn a_copy_of_other_attributes_or_of_the_future_is_not_used() {
     let place = Place::new(&[("merchants.csv", MERCHANTS)]);
     drop(place.open().unwrap());
