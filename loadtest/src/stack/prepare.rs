@@ -56,7 +56,7 @@ impl Prepare {
 }
 
 impl Prepare {
-    /// What psql would make of the file with this harness's names, its own words (`\if`) left out.
+    /// What psql would make of the file with this harness's names, without what asks for a name (`\if`) that it has not.
     fn grants(&self, database: &str) -> String {
         let table = &self.servers.table;
         let (rows_schema, rows) = table.split_once('.').unwrap_or(("public", table));
@@ -72,8 +72,18 @@ impl Prepare {
             ("flag", "fraud_flagged"),
             ("fourth", "fraud_revision"),
         ];
-        let lines = GRANTS.lines().filter(|line| !line.starts_with('\\'));
-        let text = lines.collect::<Vec<_>>().join("\n");
+        let mut is_named = true;
+        let of_names = |line: &&str| {
+            if let Some(name) = line.strip_prefix("\\if :{?").and_then(|rest| rest.strip_suffix('}')) {
+                is_named = names.iter().any(|(known, _)| *known == name);
+            } else if line.starts_with('\\') {
+                is_named = true;
+            } else {
+                return is_named;
+            }
+            false
+        };
+        let text = GRANTS.lines().filter(of_names).collect::<Vec<_>>().join("\n");
         names.iter().fold(text, |text, (name, value)| text.replace(&format!(":\"{name}\""), &format!("\"{value}\"")))
     }
 }
@@ -94,6 +104,7 @@ mod tests {
         let statements: Vec<&str> = grants.lines().filter(|line| !line.starts_with("--")).collect();
         assert!(statements.len() >= 5, "{grants}");
         assert!(statements.iter().all(|line| !line.contains(":\"") && !line.contains('\\')), "{grants}");
+        assert!(statements.iter().all(|line| !line.contains("reference")), "{grants}");
         assert!(grants.contains(r#"UPDATE ("fraud_revision") ON "shop"."rows" TO "assay""#), "{grants}");
     }
 }
