@@ -5,7 +5,7 @@
 //!
 //! | run on | cases |
 //! |---|---|
-//! | FerretDB 1.24.2 on SQLite | all; said as not run: documents that expire, the sign of a zero. A document that the server refuses for itself is there one with a name that MongoDB takes. |
+//! | FerretDB 1.24.2 on SQLite | all; said as not run: documents that expire, the sign of a zero, and a race for one id where it loses a write. A document that the server refuses for itself is there one with a name that MongoDB takes. |
 //! | documentdb 0.108-0 on PostgreSQL 15, with TLS and SCRAM-SHA-256 | all (`documentdb.enableSchemaValidation = on`; without it: a document that the server refuses for itself) |
 //! | MongoDB itself | none yet |
 
