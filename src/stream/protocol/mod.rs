@@ -5,6 +5,7 @@
 //!
 //! Invariant: the same calls in the same order give the same answers.
 
+pub mod completeness;
 pub mod merge;
 pub mod ownership;
 pub mod prefix;

@@ -43,9 +43,27 @@ pub(super) enum Bug {
     AskedMovesHistory,
     /// A revision replaces whatever the row shows.
     LowerRevisionReplaces,
+    /// The auditor asks for the end of the dead letters before it asks for the committed offsets.
+    LettersBeforeOffsets,
+    /// A letter is closed when it is sent again.
+    LetterClosedOnRetry,
+    /// A partition of which nothing more arrives counts as read to its end.
+    StalledIsTheEnd,
+    /// Of what was read, chunks are forgotten by their first offset.
+    ForgetsByTheStart,
+    /// What stands before the reader's beginning counts as decided.
+    BeginningIsDecided,
+    /// Applied is told without the decisions that wait for their rows.
+    WaitingIgnored,
+    /// Applied is told without what the destination's group has not committed.
+    GroupNotAwaited,
+    /// What the reader has not read of the decisions counts as nothing.
+    DecisionsUnread,
+    /// Who has a fallback alone counts as decided.
+    FallbackDecides,
 }
 
-pub(super) const BUGS: [Bug; 20] = [
+pub(super) const BUGS: [Bug; 29] = [
     Bug::CommitBeforeAcknowledgement,
     Bug::LastWinsInTheIndex,
     Bug::LastWinsInTheDestination,
@@ -66,4 +84,13 @@ pub(super) const BUGS: [Bug; 20] = [
     Bug::HistoryKeepsTheFirstCopy,
     Bug::AskedMovesHistory,
     Bug::LowerRevisionReplaces,
+    Bug::LettersBeforeOffsets,
+    Bug::LetterClosedOnRetry,
+    Bug::StalledIsTheEnd,
+    Bug::ForgetsByTheStart,
+    Bug::BeginningIsDecided,
+    Bug::WaitingIgnored,
+    Bug::GroupNotAwaited,
+    Bug::DecisionsUnread,
+    Bug::FallbackDecides,
 ];

@@ -12,9 +12,9 @@ use super::world::World;
 type Id = Rc<str>;
 
 /// What the logs say.
-struct Truth {
+pub(super) struct Truth {
     /// The first full record of each id, and of each of its higher revisions.
-    first: BTreeMap<Id, Rc<Record>>,
+    pub(super) first: BTreeMap<Id, Rc<Record>>,
     higher: BTreeMap<Id, Rc<Record>>,
     /// Every full record with its offset, by id.
     full: BTreeMap<Id, Vec<(i64, Rc<Record>)>>,
@@ -23,7 +23,7 @@ struct Truth {
 }
 
 impl Truth {
-    fn of(kafka: &Kafka) -> Self {
+    pub(super) fn of(kafka: &Kafka) -> Self {
         let (mut first, mut higher) = (BTreeMap::new(), BTreeMap::new());
         let (mut full, mut superseded) = (BTreeMap::<Id, Vec<_>>::new(), BTreeSet::new());
         for (_, entry) in kafka.entries(DECISIONS) {
@@ -52,10 +52,14 @@ impl Truth {
 
     /// Whether the log holds what became of this message.
     fn accounts_for(&self, partition: usize, entry: &Entry) -> bool {
-        let rejected = self.rejected.contains_key(&(partition as i32, entry.offset));
-        let Message::Payment(payment) = &entry.message else { return rejected };
+        self.rejected.contains_key(&(partition as i32, entry.offset)) || self.decides(entry)
+    }
+
+    /// Whether the log holds a full decision of this message.
+    pub(super) fn decides(&self, entry: &Entry) -> bool {
+        let Message::Payment(payment) = &entry.message else { return false };
         let records = self.full.get(&payment.id).map(Vec::as_slice).unwrap_or_default();
-        rejected || records.iter().any(|(_, record)| record.payment == *payment)
+        records.iter().any(|(_, record)| record.payment == *payment)
     }
 }
 
@@ -140,7 +144,7 @@ fn letters(world: &World, truth: &Truth, faults: &mut Vec<String>) {
         .collect();
     for (place, codes) in &truth.rejected {
         let right = match messages.get(place) {
-            Some(Message::Unreadable) => [Code::Unreadable],
+            Some(Message::Unreadable(_)) => [Code::Unreadable],
             Some(Message::Payment(payment)) if world.tally.payments[&payment.id].len() > 1 => [Code::Conflict],
             other => {
                 faults.push(format!("{place:?} is rejected as {codes:?}: {other:?}"));

@@ -62,6 +62,11 @@ impl Kafka {
         self.appended += 1;
     }
 
+    /// How many messages were ever appended.
+    pub(super) const fn appended(&self) -> usize {
+        self.appended
+    }
+
     pub(super) fn ends(&self, topic: usize) -> Vec<i64> {
         self.topics[topic].iter().map(|log| log.end).collect()
     }

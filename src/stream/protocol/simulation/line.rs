@@ -86,13 +86,13 @@ impl Line {
     /// A transaction of the stream that this instance has begun.
     pub(super) fn take(&mut self, payment: &Rc<Payment>, slot: Slot, memory: &Memory, exact: bool) {
         if let Some(first) = memory.first(&payment.id) {
-            return if first.payment == *payment { self.done.push(slot) } else { self.reject(slot, Code::Conflict) };
+            return if first.payment == *payment { self.done.push(slot) } else { self.conflict(slot, payment) };
         }
         if let Some(open) = self.open.get_mut(&payment.id) {
             let same = open.payment == *payment;
             match (&open.state, same) {
                 (State::Acknowledged(_), true) => self.done.push(slot),
-                (State::Acknowledged(_), false) => self.reject(slot, Code::Conflict),
+                (State::Acknowledged(_), false) => self.conflict(slot, payment),
                 (_, true) => open.slots.push(slot),
                 (_, false) => open.contested.push((slot, Rc::clone(payment))),
             }
@@ -174,16 +174,20 @@ impl Line {
         }
         let own = open.slots.into_iter().map(|slot| (slot, Rc::clone(&open.payment)));
         for (slot, payment) in own.chain(open.contested) {
-            if payment == first.payment { self.done.push(slot) } else { self.reject(slot, Code::Conflict) }
+            if payment == first.payment { self.done.push(slot) } else { self.conflict(slot, &payment) }
         }
     }
 
+    fn conflict(&mut self, slot: Slot, payment: &Payment) {
+        self.reject(slot, Code::Conflict, payment.at);
+    }
+
     /// Publishes a dead letter; the offset is done when it is acknowledged.
-    pub(super) fn reject(&mut self, slot: Slot, code: Code) {
+    pub(super) fn reject(&mut self, slot: Slot, code: Code, at: i64) {
         if code == Code::Unreadable && self.bug == Some(Bug::UnreadableSkipped) {
             return self.done.push(slot);
         }
-        let message = Message::Rejected(Rejected { partition: slot.partition, offset: slot.offset, code });
+        let message = Message::Rejected(Rejected { partition: slot.partition, offset: slot.offset, code, at });
         self.sends.push(Send { message, slot: Some(slot), appended: false });
     }
 
@@ -280,7 +284,7 @@ impl Line {
             tally.answers.push(Answer { record: Rc::clone(record), committed: true, after_first });
         }
         let contested = std::mem::take(&mut open.contested);
-        contested.into_iter().for_each(|(slot, _)| self.reject(slot, Code::Conflict));
+        contested.into_iter().for_each(|(slot, payment)| self.conflict(slot, &payment));
     }
 
     fn record(&mut self, payment: &Rc<Payment>, features: Features, revision: Option<u32>, made: Made) -> Rc<Record> {

@@ -6,7 +6,10 @@
 //!
 //! `ASSAY_SIMULATION_SEED=17` runs schedule 17 alone, `ASSAY_LONG=1` ten times as many.
 
+mod audit;
+mod auditor;
 mod bug;
+mod complete;
 mod dice;
 mod group;
 mod history;
@@ -43,6 +46,7 @@ fn run(seed: u64, bug: Option<Bug>) -> (Tally, Vec<String>) {
         world.event();
     }
     let unrest = world.rest().map(|what| format!("it does not come to rest: {what}"));
+    complete::end(&mut world);
     let mut faults = judge::end(&mut world);
     faults.extend(unrest);
     (world.tally, faults)

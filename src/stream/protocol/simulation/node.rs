@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::super::Moment;
 use super::super::merge::MergeOptions;
 use super::super::ownership::{Ownership, Reread, Verdict};
+use super::auditor::Auditor;
 use super::bug::Bug;
 use super::dice::Dice;
 use super::group::Heard;
@@ -31,6 +32,7 @@ pub(super) struct Node {
     positions: [Vec<i64>; 2],
     pub(super) line: Line,
     pub(super) writer: Writer,
+    pub(super) auditor: Auditor,
     /// Does not hear from the groups, goes on as it is, and becomes a zombie.
     pub(super) cut_off: bool,
     /// Of the planted faults: the highest offset that is done, by partition; positions that were never committed.
@@ -53,6 +55,7 @@ impl Node {
             positions: Default::default(),
             line: Line::new(me.1, bug),
             writer: Writer::new(me, bug),
+            auditor: Auditor::new(me, bug),
             cut_off: false,
             highest: BTreeMap::new(),
             unsent: Vec::new(),
@@ -79,9 +82,9 @@ impl Node {
                         self.line.take(payment, slot, &self.memory, !merged.late);
                     }
                 }
-                Message::Unreadable => {
+                Message::Unreadable(at) => {
                     if let Some(slot) = self.meet(merged.partition, merged.offset) {
-                        self.line.reject(slot, Code::Unreadable);
+                        self.line.reject(slot, Code::Unreadable, *at);
                     }
                 }
                 Message::Rejected(_) => {}
@@ -130,7 +133,8 @@ impl Node {
             let slot = Slot { partition, offset: entry.offset, epoch };
             match &entry.message {
                 Message::Payment(payment) => self.line.take(payment, slot, &self.memory, !self.reader.inexact),
-                _ => self.line.reject(slot, Code::Unreadable),
+                Message::Unreadable(at) => self.line.reject(slot, Code::Unreadable, *at),
+                _ => {}
             }
         }
         if next >= to {
@@ -236,6 +240,7 @@ impl Node {
     pub(super) fn points(&mut self) -> Vec<&'static str> {
         let mut points = self.line.points();
         points.extend(self.writer.point());
+        points.extend(self.auditor.point());
         if !self.rereads.is_empty() {
             points.push("crashes during a re-read");
         }

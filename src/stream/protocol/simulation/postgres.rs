@@ -1,8 +1,9 @@
 //! The destination: its table of decisions, which is the waiting room too, and the rows that belong to someone else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::audit::Audit;
 use super::bug::Bug;
 use super::record::{Record, RecordId};
 
@@ -17,9 +18,10 @@ pub(super) struct Postgres {
     pub(super) away: bool,
     /// By (transaction id, revision).
     pub(super) decisions: BTreeMap<(Rc<str>, u32), Stored>,
-    pub(super) fallbacks: BTreeSet<RecordId>,
+    pub(super) fallbacks: BTreeMap<RecordId, Rc<Record>>,
     /// Rows that their owner has written, and what assay has written into them.
     pub(super) rows: BTreeMap<Rc<str>, Option<Rc<Record>>>,
+    pub(super) audit: Audit,
 }
 
 impl Postgres {
@@ -30,7 +32,7 @@ impl Postgres {
                 Some(revision) => revision,
                 None if bug == Some(Bug::FallbackTakesTheRevision) => 0,
                 None => {
-                    self.fallbacks.insert(record.record);
+                    self.fallbacks.insert(record.record, Rc::clone(record));
                     continue;
                 }
             };

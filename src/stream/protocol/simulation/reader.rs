@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::super::Moment;
+use super::super::completeness::{Frontier, Records};
 use super::super::merge::{Merge, MergeOptions, Next};
 use super::bug::Bug;
 use super::dice::Dice;
 use super::kafka::{DECISIONS, Kafka, LABELS, PARTITIONS, TRANSACTIONS};
 use super::record::{Item, Message};
+use crate::base::clock::Millis;
 
 /// A lane that holds so many is paused.
 const MOST_QUEUED: usize = 12;
@@ -32,6 +34,52 @@ pub(super) struct Reader {
     /// Whether a wait was given up, ever: features of what is read again may lack events.
     pub(super) inexact: bool,
     pub(super) late: usize,
+    pub(super) frontiers: Frontiers,
+}
+
+/// What was read of the transactions and of the decisions, by partition.
+#[derive(Debug, Clone)]
+pub(super) struct Frontiers {
+    pub(super) transactions: Vec<Frontier>,
+    pub(super) decisions: Vec<Records>,
+}
+
+/// Records of a chunk.
+pub(super) const WIDTH: u32 = 4;
+
+impl Frontiers {
+    fn new(lanes: &[Lane], bug: Option<Bug>) -> Self {
+        let frontier = |lane: &Lane| {
+            let from = if bug == Some(Bug::BeginningIsDecided) { 0 } else { lane.fetched };
+            let mut frontier = Frontier::of_width(from, WIDTH);
+            frontier.pass(lane.fetched);
+            frontier
+        };
+        let of = |topic: usize| lanes.iter().filter(move |lane| lane.topic == topic);
+        let records = |lane: &Lane| Records { full: frontier(lane), fallbacks: frontier(lane) };
+        Self { transactions: of(TRANSACTIONS).map(frontier).collect(), decisions: of(DECISIONS).map(records).collect() }
+    }
+
+    pub(super) fn note(&mut self, topic: usize, partition: usize, offset: i64, message: &Message) {
+        match message {
+            Message::Payment(payment) if topic == TRANSACTIONS => {
+                self.transactions[partition].note(offset, Millis(payment.at));
+            }
+            Message::Unreadable(at) if topic == TRANSACTIONS => self.transactions[partition].note(offset, Millis(*at)),
+            Message::Decision(record) => {
+                let Records { full, fallbacks } = &mut self.decisions[partition];
+                let at = Millis(record.payment.at);
+                match record.revision {
+                    None => fallbacks.note(offset, at),
+                    Some(0) => full.note(offset, at),
+                    Some(_) => {}
+                }
+                full.pass(offset + 1);
+                fallbacks.pass(offset + 1);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A message in its turn.
@@ -56,7 +104,8 @@ impl Reader {
         let settle = options.settle;
         let options =
             if bug == Some(Bug::SettleIgnored) { MergeOptions { settle: Duration::ZERO, ..options } } else { options };
-        Self { settle, merge: Merge::new(lanes.len(), options), lanes, inexact, late: 0 }
+        let frontiers = Frontiers::new(&lanes, bug);
+        Self { settle, merge: Merge::new(lanes.len(), options), lanes, inexact, late: 0, frontiers }
     }
 
     /// Looks at some lanes.
@@ -113,6 +162,7 @@ impl Reader {
         let (entries, next) = log.fetch(held.fetched, most);
         (held.fetched, held.asked) = (next, now);
         for entry in entries {
+            self.frontiers.note(held.topic, held.partition, entry.offset, &entry.message);
             self.merge.push(lane, now, Item { offset: entry.offset, message: entry.message.clone() });
         }
         if next == log.end {

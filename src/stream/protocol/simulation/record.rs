@@ -68,12 +68,15 @@ pub(super) struct Rejected {
     pub(super) partition: i32,
     pub(super) offset: i64,
     pub(super) code: Code,
+    /// When it happened; of what cannot be read, when it was first taken.
+    pub(super) at: i64,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     Payment(Rc<Payment>),
-    Unreadable,
+    /// Taken then for the first time.
+    Unreadable(i64),
     Verdict(Rc<Verdict>),
     Decision(Rc<Record>),
     Rejected(Rejected),
@@ -93,7 +96,7 @@ impl Message {
             Self::Payment(payment) => (payment.at, Kind::Transaction, &payment.id),
             Self::Verdict(verdict) => (verdict.labelled_at, Kind::Label, &verdict.id),
             Self::Decision(record) => (record.payment.at, Kind::Decision, &record.payment.id),
-            Self::Unreadable | Self::Rejected(_) => (i64::MIN, Kind::Transaction, ""),
+            Self::Unreadable(_) | Self::Rejected(_) => (i64::MIN, Kind::Transaction, ""),
         }
     }
 }

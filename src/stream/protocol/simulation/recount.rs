@@ -49,7 +49,7 @@ fn moving(kafka: &Kafka) -> Vec<Moving<'_>> {
         let mut before = (i64::MIN, Kind::Label, "");
         for entry in &log.entries {
             let full = !matches!(&entry.message, Message::Decision(record) if record.revision != Some(0));
-            if full && !matches!(entry.message, Message::Unreadable) {
+            if full && !matches!(entry.message, Message::Unreadable(_)) {
                 moving.push(Moving { message: &entry.message, order: entry.order, before });
             }
             before = before.max(entry.message.key());

@@ -21,7 +21,7 @@ pub(super) struct Traffic {
     /// Rows that are not written yet.
     rows: Vec<Rc<str>>,
     /// Whether everything is sent in the order of its time, and nothing is changed afterwards.
-    calm: bool,
+    pub(super) calm: bool,
 }
 
 /// Where the pipeline sends to.
@@ -61,7 +61,7 @@ impl Traffic {
             2 => self.send_changed(pipes),
             3 => {
                 let partition = pipes.dice.below(PARTITIONS[TRANSACTIONS]);
-                pipes.publish(TRANSACTIONS, partition, Message::Unreadable);
+                pipes.publish(TRANSACTIONS, partition, Message::Unreadable(pipes.now));
             }
             4 => self.send_verdict(pipes),
             5 => self.write_row(pipes),
@@ -169,6 +169,11 @@ impl Traffic {
         Some(Rc::new(other))
     }
 
+    /// Somebody mends what could not be read: from now on it has a row to come.
+    pub(super) fn expect_row(&mut self, id: &Rc<str>) {
+        self.rows.push(Rc::clone(id));
+    }
+
     fn write_row(&mut self, pipes: &mut Pipes<'_>) {
         if !self.rows.is_empty() {
             let id = self.rows.swap_remove(pipes.dice.below(self.rows.len()));
@@ -208,7 +213,7 @@ impl Pipes<'_> {
     }
 }
 
-fn remember(payment: &Rc<Payment>, tally: &mut Tally) {
+pub(super) fn remember(payment: &Rc<Payment>, tally: &mut Tally) {
     let contents = tally.payments.entry(Rc::clone(&payment.id)).or_default();
     if !contents.contains(payment) {
         contents.push(Rc::clone(payment));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::super::Moment;
 use super::super::merge::MergeOptions;
+use super::audit::{Seen, View};
 use super::bug::Bug;
+use super::complete::{self, Operator};
 use super::dice::Dice;
 use super::judge;
 use super::kafka::{Kafka, TRANSACTIONS};
@@ -21,7 +23,7 @@ const MOST_ROUNDS: usize = 300;
 pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) now: Moment,
-    bug: Option<Bug>,
+    pub(super) bug: Option<Bug>,
     pub(super) options: MergeOptions,
     pub(super) kafka: Kafka,
     pub(super) postgres: Postgres,
@@ -33,6 +35,9 @@ pub(super) struct World {
     pub(super) tally: Tally,
     /// Committed offsets that were found to be acknowledged.
     pub(super) judged: Vec<i64>,
+    pub(super) operator: Operator,
+    /// What was shown last, and had been seen for it.
+    pub(super) told: Option<(View, Seen)>,
 }
 
 impl World {
@@ -52,6 +57,8 @@ impl World {
             traffic: Traffic::new(&mut dice),
             tally: Tally::default(),
             judged: Vec::new(),
+            operator: Operator::new(seed),
+            told: None,
             dice,
         };
         for name in 0..count {
@@ -107,6 +114,7 @@ impl World {
             }
         }
         judge::commits(self);
+        complete::event(self);
     }
 
     fn traffic(&mut self) {
