@@ -23,6 +23,8 @@ use assay::store::{MemoryLog, SqliteLog, SqliteOptions};
 use assay::transaction::{RejectionCode, Transaction};
 use serde_json::Value;
 
+#[path = "line/completeness.rs"]
+mod completeness;
 #[path = "line/follow.rs"]
 mod follow;
 #[path = "line/reasons.rs"]

@@ -5,6 +5,7 @@
 
 mod batch;
 mod body;
+mod completeness;
 mod decisions;
 mod front;
 mod labels;
@@ -52,6 +53,8 @@ pub struct Limits {
     pub body_wait: Duration,
     /// How far ahead of the wall clock a label's time may be, milliseconds; `None` in a replay.
     pub max_ahead: Option<i64>,
+    /// How late a transaction may arrive without being late, milliseconds.
+    pub allow_late: i64,
     /// Bounds of a transaction.
     pub transaction: transaction::Limits,
 }
@@ -77,6 +80,7 @@ pub const ROUTES: &[Address] = &[
     address("POST", "/predict/batch", "score several: a JSON array or NDJSON; ?explain=true, ?connector=NAME"),
     address("POST", "/labels", "say whether transactions were fraud: one, an array or NDJSON"),
     address("GET", "/decisions/{transaction_id}", "what was decided; ?explain=true, ?features=true, ?revision=N"),
+    address("GET", "/completeness", "up to when all is decided and applied; ?day=YYYY-MM-DD"),
     address("GET", "/model", "the model in force"),
     address("GET", "/health/live", "whether the process answers"),
     address("GET", "/health/ready", "whether requests should come here"),
@@ -145,6 +149,7 @@ impl Api {
             .route("/predict/batch", post(batch::predict_batch))
             .route("/labels", post(labels::labels))
             .route("/decisions/{transaction_id}", get(decisions::decision))
+            .route("/completeness", get(completeness::completeness))
             .route("/model", get(decisions::model))
             .route("/health/live", get(operation::live))
             .route("/health/ready", get(operation::ready))

@@ -41,8 +41,8 @@ use crate::store::{SqliteLog, SqliteOptions};
 use crate::transaction;
 use observer::Counting;
 use reference::Keeping;
-pub(crate) use stack::kafka_options;
 use stack::{Following, Stack};
+pub(crate) use stack::{kafka_options, postgres_options};
 
 /// How long threads that hang may hold up the process after everything is closed.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -295,6 +295,7 @@ fn limits(config: &Config) -> anyhow::Result<api::Limits> {
         deadline: server.default_deadline,
         body_wait: server.body_timeout,
         max_ahead: (config.history.clock == TimeSource::Wall).then(|| millis(config.history.max_ahead)),
+        allow_late: millis(config.completeness.allow_late),
         transaction: transaction_limits(config)?,
     })
 }

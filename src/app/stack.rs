@@ -18,17 +18,19 @@ use super::transaction_limits;
 use super::{mongodb, snapshots};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
-use crate::config::Config;
-use crate::engine::Engine;
+use crate::config::{self, Config};
+use crate::engine::completeness::{Claims, Completeness};
 use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
 use crate::engine::snapshot::ReadFrom;
+use crate::engine::{Engine, TimeSource};
 use crate::features::Catalogue;
 use crate::ops::metrics::{self, Metrics};
 use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
 use crate::store::{MongoStore, Snapshots};
 use crate::stream::{
-    Connection, DeliveryOptions, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls, TopicNames, TopicRules,
+    AuditOptions, Connection, DeliveryOptions, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls, TopicNames,
+    TopicRules,
 };
 use crate::transaction::Connector;
 
@@ -93,6 +95,7 @@ impl Stack {
         let mut stream =
             Stream::start(self.connection, options, engine, &from, (clock, Arc::clone(&metrics), Handle::current()))?;
         let mut destinations = Vec::new();
+        let claims = self.postgres.clone();
         if let Some(postgres) = self.postgres {
             let delivery = DeliveryOptions {
                 batch: config.postgres.batch,
@@ -110,6 +113,9 @@ impl Stack {
         }
         stream.measure(destinations)?;
         stream.caught_up().await;
+        if let Some(claims) = claims {
+            stream.audit(claims, audit_options(config, engine))?;
+        }
         engine.take_requests();
         stream.join()?;
         let positioned = stream.positioned();
@@ -169,6 +175,17 @@ impl Following {
     }
 }
 
+/// How completeness is told.
+fn audit_options(config: &Config, engine: &Engine) -> AuditOptions {
+    let (clock, engine) = (config.history.clock, engine.clone());
+    let now = move || match clock {
+        TimeSource::Wall => Some(SystemClock.now()),
+        TimeSource::Stream => engine.stream_time(),
+    };
+    let config::Completeness { every, allow_late } = config.completeness;
+    AuditOptions { every, allow_late, now: Box::new(now), destination: postgres::NAME }
+}
+
 /// How Kafka is reached, by the configuration.
 pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
     let kafka = &config.kafka;
@@ -203,7 +220,7 @@ pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
 }
 
 /// How PostgreSQL is reached, by the configuration.
-pub(super) fn postgres_options(config: &Config) -> anyhow::Result<PostgresOptions> {
+pub(crate) fn postgres_options(config: &Config) -> anyhow::Result<PostgresOptions> {
     let section = &config.postgres;
     let fourth = match (section.revision_column.as_str(), section.time_column.as_str()) {
         ("", "") => Fourth::None,
@@ -246,7 +263,7 @@ async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
     Ok(store)
 }
 
-/// What is looked up where: decisions in PostgreSQL, features in MongoDB. Where one is not configured, nothing is found.
+/// What is looked up where: decisions and completeness in PostgreSQL, features in MongoDB. Where one is not configured, nothing is found.
 #[derive(Debug)]
 struct Stores {
     decisions: Option<Arc<PostgresStore>>,
@@ -265,6 +282,17 @@ impl Lookup for Stores {
         Box::pin(async move {
             let Some(store) = &self.features else { return Ok(None) };
             store.features(transaction_id).await.map_err(|error| LogError::Failed(error.to_string()))
+        })
+    }
+
+    fn completeness(&self) -> Reading<'_, Completeness> {
+        Box::pin(async move {
+            let Some(store) = &self.decisions else {
+                return Err(LogError::Failed(
+                    "completeness is kept in PostgreSQL, and postgres.host is empty".to_owned(),
+                ));
+            };
+            Claims::completeness(&**store).await
         })
     }
 }

@@ -28,6 +28,13 @@ impl Millis {
         DateTime::parse_from_rfc3339(text).ok().map(|moment| Self(moment.timestamp_millis()))
     }
 
+    /// Parses a day (`2026-01-31`): days since the epoch.
+    #[must_use]
+    pub fn parse_day(text: &str) -> Option<i64> {
+        let form = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        Self::parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| form).map(Self::day)
+    }
+
     /// RFC 3339 with milliseconds and `Z`; a moment outside chrono's calendar prints as its number.
     #[must_use]
     pub fn to_rfc3339(self) -> String {

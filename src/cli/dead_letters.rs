@@ -1,4 +1,6 @@
-//! `assay dead-letters`: look at messages that were refused, and send them again.
+//! `assay dead-letters`: look at messages that were refused, send them again, or say that they need no decision.
+//!
+//! Where PostgreSQL is configured, what is done with a letter is kept there: an open one holds completeness.
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -7,8 +9,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
+use super::letter_book::{Book, Dismissal, person};
 use crate::app::kafka_options;
 use crate::config::Config;
+use crate::engine::completeness::Mark;
+use crate::engine::follow::Original;
 use crate::stream::KafkaOptions;
 use crate::stream::letters::{Letter, read, retry};
 
@@ -27,7 +32,8 @@ pub(super) struct DeadLetters {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// One line a letter: place, time, code, where it came from, the reason.
+    /// One line a letter: place, time, state, where it came from, the reason. The state is open, retried (sent again, not
+    /// known to be decided yet), settled, dismissed, or - where PostgreSQL does not say.
     List {
         /// Only letters with this code.
         #[arg(long)]
@@ -41,7 +47,8 @@ enum What {
         /// PARTITION:OFFSET.
         place: String,
     },
-    /// Sends letters to the topic they came from, as they came. They stay in the dead letters.
+    /// Sends letters to the topic they came from, as they came. They stay in the dead letters, and hold completeness until
+    /// what was sent is decided.
     Retry {
         /// PARTITION:OFFSET, one or more.
         #[arg(required_unless_present = "code")]
@@ -49,7 +56,13 @@ enum What {
         /// Every letter with this code.
         #[arg(long, conflicts_with = "places")]
         code: Option<String>,
+        /// Who does it; the user of the system without it.
+        #[arg(long)]
+        by: Option<String>,
     },
+    /// Says of letters, or of transactions that were only ever answered by a fallback, that they need no decision: they hold
+    /// completeness no longer.
+    Dismiss(Dismissal),
 }
 
 impl DeadLetters {
@@ -63,29 +76,34 @@ impl DeadLetters {
         }
         let options = kafka_options(&config)?;
         match self.what {
-            What::List { code, limit } => list(&options, code.as_deref(), limit)?,
+            What::List { code, limit } => list(&options, &Book::open(&config)?, code.as_deref(), limit)?,
             What::Show { place } => show(&options, &place)?,
-            What::Retry { places, code } => again(&options, &places, code.as_deref())?,
+            What::Retry { places, code, by } => {
+                again(&options, &Book::open(&config)?, (&places, code.as_deref()), by.as_deref())?;
+            }
+            What::Dismiss(dismissal) => dismissal.run(&options, &Book::open(&config)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn list(options: &KafkaOptions, code: Option<&str>, limit: usize) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let (mut shown, mut fault) = (0, Ok(()));
+fn list(options: &KafkaOptions, book: &Book, code: Option<&str>, limit: usize) -> anyhow::Result<()> {
+    let mut letters = Vec::new();
     read(options, |letter| {
-        if code.is_none_or(|code| letter.code == code) && shown < limit {
-            shown += 1;
-            let Letter { partition, offset, time, topic, source_partition, source_offset, message, .. } = &letter;
-            fault =
-                writeln!(out, "{partition}:{offset}\t{time}\t{topic} {source_partition}:{source_offset}\t{message}");
+        if code.is_none_or(|code| letter.code == code) && letters.len() < limit {
+            letters.push(Letter { original: Original::default(), ..letter });
         }
-        shown < limit && fault.is_ok()
+        letters.len() < limit
     })?;
-    fault?;
+    let states = book.states(&letters);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for letter in &letters {
+        let Letter { partition, offset, time, topic, source_partition, source_offset, message, .. } = letter;
+        let state = states.get(&(*partition, *offset)).map_or("-", String::as_str);
+        writeln!(out, "{partition}:{offset}\t{time}\t{state}\t{topic} {source_partition}:{source_offset}\t{message}")?;
+    }
     out.flush()?;
-    super::say(&format!("{shown} dead letters"));
+    super::say(&format!("{} dead letters", letters.len()));
     Ok(())
 }
 
@@ -107,26 +125,44 @@ fn show(options: &KafkaOptions, place: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn again(options: &KafkaOptions, places: &[String], code: Option<&str>) -> anyhow::Result<()> {
-    let letters = match code {
-        None => found(options, places)?,
-        Some(code) => {
-            let mut letters = Vec::new();
-            read(options, |letter| {
-                if letter.code == code {
-                    letters.push(letter);
-                }
-                true
-            })?;
-            letters
-        }
-    };
+fn again(
+    options: &KafkaOptions,
+    book: &Book,
+    (places, code): (&[String], Option<&str>),
+    by: Option<&str>,
+) -> anyhow::Result<()> {
+    let by = if book.is_there() { person(by)? } else { String::new() };
+    let letters = chosen(options, places, |letter| Some(letter.code.as_str()) == code)?;
     let sent = retry(options, &letters)?;
-    super::say(&format!("sent {sent} of {} again", letters.len()));
-    if sent < letters.len() {
+    super::say(&format!("sent {} of {} again", sent.len(), letters.len()));
+    let marked = sent
+        .iter()
+        .filter_map(|(place, (partition, offset))| Some((letters.get(*place)?, Mark::Retried(*partition, *offset))));
+    book.mark(options, marked, &by)
+        .context("they are sent, and not marked so: they hold completeness until `assay dead-letters dismiss`")?;
+    if sent.len() < letters.len() {
         bail!("Kafka did not acknowledge every letter in time; sending them again changes nothing for those that were");
     }
     Ok(())
+}
+
+/// The letters at these places; without any, those of all that are `wanted`.
+pub(super) fn chosen(
+    options: &KafkaOptions,
+    places: &[String],
+    wanted: impl Fn(&Letter) -> bool,
+) -> anyhow::Result<Vec<Letter>> {
+    if !places.is_empty() {
+        return found(options, places);
+    }
+    let mut letters = Vec::new();
+    read(options, |letter| {
+        if wanted(&letter) {
+            letters.push(letter);
+        }
+        true
+    })?;
+    Ok(letters)
 }
 
 /// The letters at these places.
@@ -147,7 +183,7 @@ fn found(options: &KafkaOptions, places: &[String]) -> anyhow::Result<Vec<Letter
     Ok(letters)
 }
 
-fn parse(place: &str) -> anyhow::Result<(i32, i64)> {
+pub(super) fn parse(place: &str) -> anyhow::Result<(i32, i64)> {
     let parts =
         place.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     parts.with_context(|| format!("{place:?} is no place: PARTITION:OFFSET, such as 0:17"))

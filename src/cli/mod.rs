@@ -2,11 +2,13 @@
 
 mod catalogue;
 mod check_config;
+mod completeness;
 mod dead_letters;
 mod evaluate;
 mod explain;
 mod features;
 mod history;
+mod letter_book;
 mod offline;
 mod replay;
 mod score;
@@ -38,6 +40,7 @@ enum Command {
     /// Print the configuration that is in force, or everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
     DeadLetters(dead_letters::DeadLetters),
+    Completeness(completeness::Completeness),
     Catalogue(catalogue::Tables),
     Features(features::Features),
     Score(score::Score),
@@ -49,14 +52,15 @@ enum Command {
     History(history::History),
 }
 
-/// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 1 anything
-/// else that went wrong, 2 wrong arguments.
+/// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 3 a day that is
+/// not complete, 1 anything else that went wrong, 2 wrong arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::DeadLetters(command) => command.run(),
+        Command::Completeness(command) => command.run(),
         Command::Catalogue(command) => command.run(),
         Command::Features(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Score(command) => command.run().map(|()| ExitCode::SUCCESS),

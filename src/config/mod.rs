@@ -18,7 +18,7 @@ use reader::Reader;
 pub use mongodb::{Keys, Mongodb};
 pub use reader::Fault;
 pub use reference::Reference;
-pub use sections::{History, Log, Model, Money, Reasons, Server, Store, Workers};
+pub use sections::{Completeness, History, Log, Model, Money, Reasons, Server, Store, Workers};
 pub use setting::{Bytes, Password};
 pub use stack::{Kafka, Postgres, Stream, Switch, WhenAway};
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// Where features are kept.
     pub mongodb: Mongodb,
+    /// How completeness is told.
+    pub completeness: Completeness,
     /// Logs.
     pub log: Log,
     effective: Vec<(&'static str, String)>,
@@ -106,6 +108,7 @@ impl Config {
             stream: Stream::read(&mut reader),
             postgres: Postgres::read(&mut reader),
             mongodb: Mongodb::read(&mut reader),
+            completeness: Completeness::read(&mut reader),
             log: Log {
                 format: reader.take("log.format", LogFormat::Human),
                 level: reader.take_if(

@@ -138,6 +138,25 @@ pub struct Money {
     pub rates: Option<PathBuf>,
 }
 
+/// `[completeness]`
+#[derive(Debug, Clone, Copy)]
+pub struct Completeness {
+    /// How late a transaction may arrive without being late.
+    pub allow_late: Duration,
+    /// How often it is told anew.
+    pub every: Duration,
+}
+
+impl Completeness {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let s = Duration::from_secs;
+        Self {
+            allow_late: reader.take_in("completeness.allow_late", s(60), Duration::ZERO..=s(7 * 86_400)),
+            every: reader.take_in("completeness.every", s(1), Duration::from_millis(50)..=s(60)),
+        }
+    }
+}
+
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {

@@ -8,6 +8,7 @@
 
 mod active;
 mod background;
+pub mod completeness;
 mod copies;
 mod core;
 pub mod delivery;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
+use super::completeness::Completeness;
 use super::delivery::RecordId;
 use super::{Label, LabelOutcome};
 use crate::base::clock::Millis;
@@ -224,6 +225,9 @@ pub trait Log: Send + Sync + Debug {
     /// At most `limit` transactions without a full decision, oldest first.
     fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>>;
 
+    /// What is complete now. A log of this process's own knows it up to `upto`; a shared one by who audits it.
+    fn completeness(&self, upto: Millis) -> Reading<'_, Completeness>;
+
     /// Returns once everything appended before was written or has failed.
     fn flush(&self) -> Reading<'_, ()>;
 
@@ -260,6 +264,9 @@ pub trait Lookup: Send + Sync + Debug {
 
     /// The features of its full decision, `{"name": value, …}`; `None` where none are kept.
     fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>>;
+
+    /// What is complete now.
+    fn completeness(&self) -> Reading<'_, Completeness>;
 }
 
 /// What scores a row.

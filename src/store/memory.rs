@@ -10,6 +10,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
+use crate::engine::completeness::Completeness;
 use crate::engine::ports::{
     Done, Entry, Filled, Log, LogError, Reading, Replayed, ReplayedOutcome, Sink, Stored, Written, event_label,
 };
@@ -272,6 +273,14 @@ impl Log for MemoryLog {
         self.read(|held| {
             let open = held.rows.iter().filter(|row| row.full.is_none());
             open.take(limit).map(|row| (row.transaction.clone(), row.base)).collect()
+        })
+    }
+
+    fn completeness(&self, upto: Millis) -> Reading<'_, Completeness> {
+        self.read(|held| {
+            let open = held.rows.iter().filter(|row| row.full.is_none());
+            let oldest = open.clone().map(|row| row.transaction.occurred_at).min();
+            Completeness::of_log(upto, open.count() as u64, oldest)
         })
     }
 

@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 use super::dead_letters::{DeadLetters, Origin, Why};
+use super::publisher::Spot;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::engine::delivery::{Delivered, Refused};
 use crate::engine::follow::Original;
@@ -57,6 +58,8 @@ pub(super) struct Burial<'b> {
     dead_letters: &'b DeadLetters,
     /// The topic they came from.
     topic: &'b str,
+    /// Who refused them.
+    destination: &'b str,
     metrics: &'b Metrics,
     letters: Vec<Letter<'b>>,
     /// Places of those that are to be sent, and when.
@@ -68,7 +71,7 @@ pub(super) struct Burial<'b> {
 impl<'b> Burial<'b> {
     pub(super) fn new(
         dead_letters: &'b DeadLetters,
-        topic: &'b str,
+        (topic, destination): (&'b str, &'b str),
         metrics: &'b Metrics,
         (arrived, records): (&[Arrived], &'b [Delivered]),
         refused: &'b [Refused],
@@ -79,7 +82,7 @@ impl<'b> Burial<'b> {
         };
         let letters: Vec<Letter<'b>> = refused.iter().filter_map(letter).collect();
         let due = (0..letters.len()).map(|place| (Instant::now(), place)).collect();
-        Self { dead_letters, topic, metrics, letters, due, acknowledged: 0, told: channel() }
+        Self { dead_letters, topic, destination, metrics, letters, due, acknowledged: 0, told: channel() }
     }
 
     /// Sends what is due; whether each letter is acknowledged.
@@ -108,11 +111,12 @@ impl<'b> Burial<'b> {
     fn send(&self, place: usize) {
         let Some(Letter { original, delivered, refused }) = self.letters.get(place) else { return };
         let (partition, offset, now) = (delivered.partition, delivered.offset, SystemClock.now());
-        let origin = Origin { topic: self.topic, partition, offset, now };
+        let at = delivered.published.transaction.occurred_at;
+        let origin = Origin { topic: self.topic, partition, offset, destination: self.destination, at, now };
         let why = Why { code: refused.code, message: &refused.message };
         let sender = self.told.0.clone();
         // Nobody waits any longer where the batch is another member's by now.
-        let told = Box::new(move |result: Result<(), KafkaError>| drop(sender.send((place, result.err()))));
+        let told = Box::new(move |result: Result<Spot, KafkaError>| drop(sender.send((place, result.err()))));
         if let Err((error, Some(told))) = self.dead_letters.bury(original, why, &origin, told) {
             told(Err(error));
         }

@@ -13,9 +13,20 @@ use super::publisher::{Acknowledged, Outgoing, Publisher, header};
 use crate::base::clock::Millis;
 use crate::engine::follow::Original;
 
+/// The header that says when the message happened or, where that is not known, was taken first. What is sent again keeps it.
+pub(super) const SOURCE_TIME: &str = "assay-source-time";
+
 /// The headers that a dead letter adds to those of its message.
-pub(super) const HEADERS: [&str; 6] =
-    ["assay-code", "assay-message", "assay-topic", "assay-partition", "assay-offset", "assay-time"];
+pub(super) const HEADERS: [&str; 8] = [
+    "assay-code",
+    "assay-message",
+    "assay-topic",
+    "assay-partition",
+    "assay-offset",
+    "assay-time",
+    SOURCE_TIME,
+    "assay-destination",
+];
 
 /// Where a refused message stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +34,10 @@ pub(super) struct Origin<'a> {
     pub(super) topic: &'a str,
     pub(super) partition: i32,
     pub(super) offset: i64,
+    /// The destination that refused it; empty: the stream did.
+    pub(super) destination: &'a str,
+    /// When it happened or, where that is not known, was taken first.
+    pub(super) at: Millis,
     pub(super) now: Millis,
 }
 
@@ -52,8 +67,8 @@ impl DeadLetters {
     ) -> Result<(), (KafkaError, Option<Acknowledged>)> {
         let mut outgoing = as_it_came(&self.topic, original);
         let (partition, offset) = (origin.partition.to_string(), origin.offset.to_string());
-        let time = origin.now.to_rfc3339();
-        let values = [why.code, why.message, origin.topic, &partition, &offset, &time];
+        let (time, at) = (origin.now.to_rfc3339(), origin.at.to_rfc3339());
+        let values = [why.code, why.message, origin.topic, &partition, &offset, &time, &at, origin.destination];
         for (key, value) in HEADERS.into_iter().zip(values) {
             outgoing.headers = header(outgoing.headers, key, value);
         }

@@ -279,7 +279,7 @@ impl<D: Destination> Work<D> {
             "records can never be kept: they go to the dead letters"
         );
         let messages = (batch.arrived.as_slice(), batch.records.as_slice());
-        let mut burial = Burial::new(&self.dead_letters, &self.topic, &self.metrics, messages, refused);
+        let mut burial = Burial::new(&self.dead_letters, (&self.topic, destination), &self.metrics, messages, refused);
         self.hold(true);
         while !burial.is_done() {
             let _nothing = self.consumer.poll(POLL);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
+use super::dead_letters::SOURCE_TIME;
 use super::label::{self, Verdict};
 use super::protocol::merge::{Kind, Timed};
 use super::record;
@@ -58,6 +59,8 @@ pub(super) enum What {
 pub(super) struct Poison {
     pub(super) original: Arc<Original>,
     pub(super) rejection: Rejection,
+    /// When it counts as having happened.
+    pub(super) at: Millis,
 }
 
 /// The message as its sender wrote it.
@@ -117,10 +120,23 @@ impl Reading {
             Topic::Decisions => self.decision(payload),
         };
         let (at, id, what) = read.unwrap_or_else(|rejection| {
-            let poison = Poison { original: Arc::new(original(message)), rejection };
+            let (original, at) = (original(message), self.taken_first(message, taken_at, before));
+            let poison = Poison { original: Arc::new(original), rejection, at };
             (before, CompactString::default(), What::Poison(Box::new(poison)))
         });
         Item { at, id, topic, partition: message.partition(), offset: message.offset(), taken_at, what }
+    }
+
+    /// When a message counts as having happened that cannot be read: when Kafka took it or, where it was sent again, what the
+    /// letter of before says. In a replay Kafka's times say nothing: then it is the time of the message before it.
+    fn taken_first(&self, message: &BorrowedMessage<'_>, taken_at: Millis, before: Millis) -> Millis {
+        let replayed = self.clock == TimeSource::Stream && before > Millis(0);
+        let at = if replayed { before } else { taken_at };
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let told = headers
+            .filter(|header| header.key == SOURCE_TIME)
+            .filter_map(|header| std::str::from_utf8(header.value?).ok().and_then(Millis::parse_rfc3339));
+        told.fold(at, Millis::min)
     }
 
     fn transaction(

@@ -9,11 +9,14 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
-use super::dead_letters::{HEADERS, as_it_came};
+use super::dead_letters::{HEADERS, SOURCE_TIME, as_it_came};
 use super::item::original;
 use super::kafka::{KafkaOptions, StreamError};
 use super::offsets;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, header};
+use super::tail::kept;
+use crate::base::clock::Millis;
+use crate::engine::completeness::DeadLetter;
 use crate::engine::follow::Original;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,12 +41,16 @@ pub struct Letter {
     pub source_offset: String,
     /// When it was refused, RFC 3339.
     pub time: String,
+    /// When its message happened or, where that is not known, was taken; of an old letter, when it was refused.
+    pub at: Millis,
+    /// The destination that refused it; empty: the stream did.
+    pub destination: String,
     /// The message as it came.
     pub original: Original,
 }
 
 impl Letter {
-    fn of(message: &BorrowedMessage<'_>) -> Self {
+    pub(super) fn of(message: &BorrowedMessage<'_>) -> Self {
         let mut original = original(message);
         let (own, theirs): (Vec<_>, Vec<_>) =
             std::mem::take(&mut original.headers).into_iter().partition(|(key, _)| HEADERS.contains(&key.as_str()));
@@ -53,9 +60,23 @@ impl Letter {
             let found = own.iter().rev().find(|(key, _)| key == name).and_then(|(_, value)| value.as_deref());
             found.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
         };
-        let [code, message_text, topic, source_partition, source_offset, time] = HEADERS.map(value);
+        let [code, reason, topic, source_partition, source_offset, time, at, destination] = HEADERS.map(value);
         let (partition, offset) = (message.partition(), message.offset());
-        Self { partition, offset, code, message: message_text, topic, source_partition, source_offset, time, original }
+        let taken_at = || Millis(message.timestamp().to_millis().unwrap_or_default());
+        let at = Millis::parse_rfc3339(&at).or_else(|| Millis::parse_rfc3339(&time)).unwrap_or_else(taken_at);
+        Self {
+            partition,
+            offset,
+            code,
+            message: reason,
+            topic,
+            source_partition,
+            source_offset,
+            time,
+            at,
+            destination,
+            original,
+        }
     }
 }
 
@@ -99,29 +120,42 @@ pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Res
     Ok(())
 }
 
-/// Sends letters to the topics they came from; how many were acknowledged. Blocking.
+/// What completeness keeps of a letter; `destination` completes the rows.
+#[must_use]
+pub fn dead_letter(letter: &Letter, options: &KafkaOptions, destination: &str) -> DeadLetter {
+    kept(letter, &options.topics, destination)
+}
+
+/// A letter that was sent again: its place in the list, and where it stands now (partition and offset).
+pub type Sent = (usize, (i32, i64));
+
+/// Sends letters to the topics they came from; of those that were acknowledged in time, their places in the list with where
+/// they stand now (partition and offset). Blocking.
 ///
 /// # Errors
 /// See [`StreamError`]; those acknowledged until then stay sent.
-pub fn retry(options: &KafkaOptions, letters: &[Letter]) -> Result<usize, StreamError> {
+pub fn retry(options: &KafkaOptions, letters: &[Letter]) -> Result<Vec<Sent>, StreamError> {
     let publisher = Publisher::open(options)?;
     let (sender, told) = std::sync::mpsc::channel();
     let mut sent = 0;
-    for letter in letters {
-        let outgoing = as_it_came(&letter.topic, &letter.original);
+    for (place, letter) in letters.iter().enumerate() {
+        let mut outgoing = as_it_came(&letter.topic, &letter.original);
+        // What cannot be read again keeps its time.
+        outgoing.headers = header(outgoing.headers, SOURCE_TIME, &letter.at.to_rfc3339());
         let sender = sender.clone();
-        let acknowledged = Box::new(move |result| drop(sender.send(result)));
+        let acknowledged = Box::new(move |result: Result<(i32, i64), KafkaError>| {
+            drop(sender.send(result.map(|spot| (place, spot))));
+        });
         let taken = publisher.publish(outgoing, acknowledged).map_err(|(error, _)| error);
         taken.map_err(StreamError::kafka(format!("{} does not take a letter", letter.topic)))?;
         sent += 1;
     }
-    let mut acknowledged = 0;
+    let mut acknowledged = Vec::new();
     for _ in 0..sent {
         match told.recv_timeout(PATIENCE) {
-            Ok(result) => result.map_err(StreamError::kafka("a letter was not acknowledged"))?,
+            Ok(result) => acknowledged.push(result.map_err(StreamError::kafka("a letter was not acknowledged"))?),
             Err(_) => break,
         }
-        acknowledged += 1;
     }
     Ok(acknowledged)
 }

@@ -18,6 +18,7 @@ use super::record::{Names, Recorded, SCHEMA, encode};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::engine::Label;
+use crate::engine::completeness::Completeness;
 use crate::engine::ports::{Done, Entry, Log, LogError, Lookup, Reading, Sink, Stored, Written};
 use crate::transaction::Transaction;
 
@@ -83,7 +84,7 @@ impl KafkaLog {
 fn acknowledged(done: Option<Done>, written: Written) -> Acknowledged {
     Box::new(move |result| {
         if let Some(done) = done {
-            done(result.map(|()| written).map_err(|error| LogError::Failed(error.to_string())));
+            done(result.map(|_spot| written).map_err(|error| LogError::Failed(error.to_string())));
         }
     })
 }
@@ -141,6 +142,10 @@ impl Log for KafkaLog {
 
     fn undecided(&self, _limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn completeness(&self, _upto: Millis) -> Reading<'_, Completeness> {
+        self.store.completeness()
     }
 
     /// At once: what was appended is not looked up before a destination has written it, however long one waits here.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use super::frontiers::Frontiers;
 use super::input::{Input, Taken};
 use super::item::{Item, Poison, Topic, What};
 use super::lanes::Lanes;
@@ -53,6 +54,7 @@ pub(super) struct Merging<S> {
     pub(super) input: Input,
     pub(super) owners: Arc<Owners>,
     pub(super) state: Arc<State>,
+    pub(super) frontiers: Arc<Frontiers>,
     pub(super) rereading: Box<dyn Fn() -> Rereading + Send>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -101,6 +103,7 @@ impl<S: Scorer> Merging<S> {
     fn take(&mut self, taken: Taken) {
         match taken {
             Taken::Read(Read::Items(items)) => {
+                self.frontiers.note(items.iter().map(|(item, _)| item));
                 for (item, read_at) in items {
                     self.metrics.stream_messages.up(item.topic.into());
                     let lane = self.lanes.lane(item.topic, item.partition);
@@ -198,9 +201,9 @@ impl<S: Scorer> Merging<S> {
                 Some(*fact)
             }
             What::Poison(poison) => {
-                let Poison { original, rejection } = *poison;
+                let Poison { original, rejection, at } = *poison;
                 match place {
-                    Some(place) => self.owners.bury(&Refused { topic, place, original, rejection }),
+                    Some(place) => self.owners.bury(&Refused { topic, place, original, rejection, at }),
                     None if topic == Topic::Decisions => {
                         tracing::error!(%rejection, "a record of the decisions cannot be read: it is passed over");
                     }

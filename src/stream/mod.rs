@@ -10,11 +10,13 @@
 //! `protocol` decides, without Kafka and without a clock; what stands beside it reads and writes. docs/PROTOCOL.md says what
 //! holds and what follows from every crash. Nothing here decides anything about a payment: that is the engine's.
 
+mod auditor;
 mod burial;
 mod by_topic;
 mod connection;
 mod dead_letters;
 mod delivery;
+mod frontiers;
 mod input;
 mod item;
 mod kafka;
@@ -33,6 +35,7 @@ mod reader;
 pub mod record;
 mod reread;
 mod state;
+mod tail;
 mod thread;
 mod topics;
 mod wire;
@@ -50,7 +53,9 @@ pub use kafka::{Compression, KafkaOptions, Mechanism, Sasl, StreamError, Tls, To
 pub use log::KafkaLog;
 pub use topics::TopicRules;
 
+pub use self::auditor::AuditOptions;
 use self::dead_letters::DeadLetters;
+use self::frontiers::Frontiers;
 use self::item::{Reading, Topic};
 use self::lanes::{Lanes, Positions};
 use self::merging::Merging;
@@ -61,6 +66,7 @@ use self::state::State;
 use self::thread::Thread;
 use crate::base::clock::Clock;
 use crate::base::money::Rates;
+use crate::engine::completeness::Claims;
 use crate::engine::delivery::Destination;
 use crate::engine::ports::Scorer;
 use crate::engine::{Engine, TimeSource};
@@ -123,6 +129,10 @@ pub struct Stream {
     member: Option<Thread>,
     deliveries: Vec<Thread>,
     lag: Option<Thread>,
+    auditor: Option<Thread>,
+    frontiers: Arc<Frontiers>,
+    /// What the auditor reads by, where it reads what the reader has passed over.
+    reading: Arc<Reading>,
     metrics: Arc<Metrics>,
     runtime: Handle,
 }
@@ -167,6 +177,8 @@ impl Stream {
         });
         let (outlets, input) = input::channels();
         let lanes = Lanes::new(connection.positions(from));
+        let frontiers = Arc::new(Frontiers::new(lanes.positions()));
+        let shared_reading = Arc::clone(&reading);
         let mut readers = Vec::new();
         for topic in Topic::ALL {
             let shared = (Arc::clone(&stop), began);
@@ -197,6 +209,7 @@ impl Stream {
             input,
             owners: Arc::clone(&owners),
             state: Arc::clone(&state),
+            frontiers: Arc::clone(&frontiers),
             rereading,
             clock,
             metrics: Arc::clone(&metrics),
@@ -215,6 +228,9 @@ impl Stream {
             member: None,
             deliveries: Vec::new(),
             lag: None,
+            auditor: None,
+            frontiers,
+            reading: shared_reading,
             metrics,
             runtime,
             connection,
@@ -261,6 +277,18 @@ impl Stream {
         Ok(())
     }
 
+    /// Begins to audit: whichever instance holds the lock of `claims` tells what is complete.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn audit<C: Claims>(&mut self, claims: Arc<C>, options: AuditOptions) -> Result<(), StreamError> {
+        let Self { connection, frontiers, reading, state, .. } = self;
+        let parts = (Arc::clone(frontiers), Arc::clone(reading), Arc::clone(state));
+        let shared = (Arc::clone(&self.metrics), self.runtime.clone(), Arc::clone(&self.stop_groups));
+        self.auditor = Some(auditor::start(connection, options, claims, parts, shared)?);
+        Ok(())
+    }
+
     /// Who knows where the reader is.
     #[must_use]
     pub fn positioned(&self) -> Positioned {
@@ -283,7 +311,7 @@ impl Stream {
             tracing::warn!(%error, "Kafka did not acknowledge everything in time; the next owner decides the rest");
         }
         self.stop_groups.store(true, Ordering::Relaxed);
-        self.member.into_iter().chain(self.deliveries).chain(self.lag).for_each(Thread::join);
+        self.member.into_iter().chain(self.deliveries).chain(self.lag).chain(self.auditor).for_each(Thread::join);
     }
 
     /// Waits until the reader has passed what the group had done when the reading began: what comes after is to be scored.

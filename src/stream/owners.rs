@@ -13,7 +13,8 @@ use super::dead_letters::{DeadLetters, Origin, Why};
 use super::item::Topic;
 use super::kafka::TopicNames;
 use super::protocol::ownership::Ownership;
-use crate::base::clock::{Clock as _, SystemClock};
+use super::publisher::Spot;
+use crate::base::clock::{Clock as _, Millis, SystemClock};
 use crate::engine::follow::{FollowedTransaction, Original, Place, Settlement};
 use crate::ops::metrics::{Metrics, ProblemCode};
 use crate::transaction::Rejection;
@@ -48,6 +49,8 @@ pub(super) struct Refused {
     pub(super) place: Place,
     pub(super) original: Arc<Original>,
     pub(super) rejection: Rejection,
+    /// When it happened or, where that is not known, was taken.
+    pub(super) at: Millis,
 }
 
 /// See the module.
@@ -88,13 +91,13 @@ impl Owners {
 
     /// Sends a refused message to the dead letters, and settles its place when that is acknowledged.
     pub(super) fn bury(self: &Arc<Self>, letter: &Refused) {
-        let Refused { topic, place: Place { partition, offset, .. }, original, rejection } = letter;
-        let origin =
-            Origin { topic: self.topics.of(*topic), partition: *partition, offset: *offset, now: SystemClock.now() };
+        let Refused { topic, place: Place { partition, offset, .. }, original, rejection, at } = letter;
+        let (topic, now) = (self.topics.of(*topic), SystemClock.now());
+        let origin = Origin { topic, partition: *partition, offset: *offset, destination: "", at: *at, now };
         let (code, message) = (rejection.code.as_str(), rejection.to_string());
         let (owners, letter) = (Arc::clone(self), letter.clone());
-        let told = Box::new(move |result: Result<(), KafkaError>| match result {
-            Ok(()) => owners.buried(&letter),
+        let told = Box::new(move |result: Result<Spot, KafkaError>| match result {
+            Ok(_) => owners.buried(&letter),
             Err(error) => owners.keep(letter, &error),
         });
         if let Err((error, Some(told))) =
@@ -144,8 +147,8 @@ impl Settlement for Settling {
         self.0.settle(Topic::Transactions, place);
     }
 
-    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection) {
-        self.0.bury(&Refused { topic: Topic::Transactions, place, original, rejection });
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection, at: Millis) {
+        self.0.bury(&Refused { topic: Topic::Transactions, place, original, rejection, at });
     }
 
     fn again(&self, followed: FollowedTransaction) {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -18,8 +19,11 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, NoCustomPartitioner, Produce
 
 use super::kafka::{KafkaOptions, StreamError, tell, tell_error};
 
-/// Told when a record is acknowledged, or why it never will be.
-pub(super) type Acknowledged = Box<dyn FnOnce(Result<(), KafkaError>) + Send>;
+/// Where a record stands: partition and offset.
+pub(super) type Spot = (i32, i64);
+
+/// Told where a record stands that is acknowledged, or why it never will be.
+pub(super) type Acknowledged = Box<dyn FnOnce(Result<Spot, KafkaError>) + Send>;
 
 /// What is written.
 pub(super) struct Outgoing<'a> {
@@ -73,9 +77,9 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         let result = match result {
-            Ok(_) => {
+            Ok(message) => {
                 self.0.away.store(false, Ordering::Relaxed);
-                Ok(())
+                Ok((message.partition(), message.offset()))
             }
             Err((error, _)) => Err(error.clone()),
         };

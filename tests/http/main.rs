@@ -54,6 +54,13 @@ fn every_address_answers() {
         (&model["model"], &model["model_version"], &model["model_sha256"]),
         (&decision["model"], &decision["model_version"], &decision["model_sha256"])
     );
+    let complete = client.get("/completeness?day=2020-02-29").json();
+    assert_eq!(
+        (&complete["complete"], &complete["applied_complete"], &complete["undecided"]),
+        (&json!(true), &json!(true), &json!(0))
+    );
+    assert_eq!(client.get("/completeness?day=2999-01-01").json()["complete"], false);
+    assert!(client.get("/completeness").json().get("complete").is_none());
     assert_eq!(client.get("/health/live").json()["status"], "live");
     assert_eq!(client.get("/health/ready").json()["status"], "ready");
     assert_eq!(client.get("/openapi.json").json()["openapi"], "3.1.0");
@@ -180,6 +187,7 @@ fn what_is_wrong_beside_the_body_has_its_code_too() {
         ),
         ("connector", "POST", "/predict?connector=none", vec![json_type], &body, 400, "bad_query"),
         ("query", "GET", "/decisions/tx-1?feature=true", vec![], "", 400, "bad_query"),
+        ("day", "GET", "/completeness?day=2026-02-30", vec![], "", 400, "bad_query"),
         ("revision", "GET", "/decisions/tx-1?revision=-1", vec![], "", 400, "bad_query"),
         ("unknown id", "GET", "/decisions/never-seen", vec![], "", 404, "unknown_transaction"),
         ("no array", "POST", "/predict/batch", vec![json_type], "{}", 422, "wrong_type"),

@@ -38,7 +38,7 @@ impl Settlement for Ends {
         self.push(place.offset, End::Decided);
     }
 
-    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection) {
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection, _at: Millis) {
         assert_eq!(original.payload, place.offset.to_le_bytes());
         self.push(place.offset, End::Refused(rejection.code));
     }

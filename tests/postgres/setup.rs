@@ -236,7 +236,7 @@ async fn a_schema_of_the_future_and_a_changed_text_are_refused() {
         .await;
     let told = faults(place.store().prepare().await.unwrap_err());
     assert_told(&told, &["migration 1 (decisions) of the schema assay was applied from another text"]);
-    place.execute("UPDATE assay.schema_migrations SET version = 5").await;
+    place.execute("UPDATE assay.schema_migrations SET version = version + 4").await;
     let told = faults(place.store().prepare().await.unwrap_err());
     assert_told(&told, &["lacks migration 1 and has 5"]);
 }

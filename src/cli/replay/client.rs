@@ -16,14 +16,14 @@ const LARGEST_ANSWER: usize = 4 << 20;
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
+pub(in crate::cli) struct Server {
     /// `host:port`.
     authority: String,
 }
 
 impl Server {
     /// Reads `http://host[:port]`; other hosts than this machine only with `remote`.
-    pub(super) fn parse(url: &str, remote: bool) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn parse(url: &str, remote: bool) -> anyhow::Result<Self> {
         let uri: Uri =
             url.parse().with_context(|| format!("{url:?} is not an address such as http://127.0.0.1:8080"))?;
         let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
@@ -39,24 +39,24 @@ impl Server {
 }
 
 /// One connection.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     server: Server,
     timeout: Duration,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Client {
-    pub(super) const fn new(server: Server, timeout: Duration) -> Self {
+    pub(in crate::cli) const fn new(server: Server, timeout: Duration) -> Self {
         Self { server, timeout, sender: None }
     }
 
     /// One request with a JSON body (empty for GET) and its whole answer, within the timeout.
     ///
     /// Cancel safety: an abandoned call leaves no half-used connection behind; the next call connects again.
-    pub(super) async fn send(
+    pub(in crate::cli) async fn send(
         &mut self,
         method: Method,
-        path: &'static str,
+        path: &str,
         body: Bytes,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         let mut sender = self.sender.take();

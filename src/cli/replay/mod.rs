@@ -7,7 +7,7 @@
 //! A label is posted as soon as the stream's time (the newest payment sent) has reached its `labelled_at`. The queue holds
 //! [`QUEUE`] posts: a server slower than the pace slows the pacer, and the line shows it.
 
-mod client;
+pub(super) mod client;
 mod labels;
 mod pace;
 mod pacer;

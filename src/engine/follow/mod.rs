@@ -104,8 +104,8 @@ pub struct FollowedTransaction {
 pub trait Settlement: Send + Sync + 'static {
     /// It has its decision, acknowledged or followed.
     fn decided(&self, place: Place);
-    /// It is refused.
-    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection);
+    /// It is refused; it happened then.
+    fn refused(&self, place: Place, original: Arc<Original>, rejection: Rejection, at: Millis);
     /// It has no decision yet: bring it again after a pause.
     fn again(&self, transaction: FollowedTransaction);
 }
@@ -417,7 +417,8 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
     fn refuse(&self, followed: &FollowedTransaction, rejection: Rejection) {
         if let Some((place, original)) = &followed.place {
             self.core.observer.rejected(rejection.code);
-            self.settlement.refused(*place, Arc::clone(original), rejection);
+            let at = followed.transaction.occurred_at;
+            self.settlement.refused(*place, Arc::clone(original), rejection, at);
         }
     }
 

@@ -128,6 +128,16 @@ metrics! {
     waiting_oldest: Gauge<Destination> = "assay_waiting_oldest_seconds",
     /// Time from when the mouth or Kafka took a transaction until its decision was delivered.
     end_to_end: Timer<Destination> = "assay_end_to_end_seconds",
+    /// How far the watermark is behind the clock: up to it every transaction that was read is decided; -1 while it is not known.
+    watermark_age: Gauge = "assay_completeness_watermark_age_seconds",
+    /// The same of the watermark up to which every decision stands in its row.
+    applied_watermark_age: Gauge = "assay_completeness_applied_age_seconds",
+    /// Age of the observation that both rest on; -1 while there is none.
+    claim_age: Gauge = "assay_completeness_claim_age_seconds",
+    /// Transactions without a full decision.
+    undecided: Gauge = "assay_completeness_undecided_transactions",
+    /// Dead letters that hold one of the watermarks.
+    open_letters: Gauge = "assay_completeness_open_letters",
     /// Age of the newest snapshot of the history; -1 while there is none.
     snapshot_age: Gauge = "assay_snapshot_age_seconds",
     /// Time since the source of a table of reference data confirmed what is served; -1 while it never did.

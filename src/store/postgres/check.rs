@@ -44,7 +44,16 @@ async fn own_tables(client: &Client, names: &Names, faults: &mut Vec<String>) ->
     if version < OLDEST_SERVER {
         faults.push(format!("the server is PostgreSQL {} and 15 or newer is needed", version / 10_000));
     }
-    for table in ["fraud_decisions", "fraud_fallbacks", "fraud_superseded", "fraud_progress"] {
+    let tables = [
+        "fraud_decisions",
+        "fraud_fallbacks",
+        "fraud_superseded",
+        "fraud_progress",
+        "fraud_claim",
+        "fraud_letters_read",
+        "fraud_dead_letters",
+    ];
+    for table in tables {
         let table = names.own(table);
         let rights = "SELECT right_name FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS right_name
                        WHERE NOT has_table_privilege($1, right_name)";

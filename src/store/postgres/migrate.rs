@@ -22,6 +22,7 @@ pub struct Migration {
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "decisions", text: include_str!("../../../schemas/postgres/0001_decisions.sql") },
     Migration { name: "reference", text: include_str!("../../../schemas/postgres/0002_reference.sql") },
+    Migration { name: "completeness", text: include_str!("../../../schemas/postgres/0003_completeness.sql") },
 ];
 
 /// Brings the schema to the version of `migrations`.

@@ -1,7 +1,8 @@
 //! The destination `postgres`: decisions kept in assay's own schema, and the payment's row completed by key.
 //!
 //! In: batches of delivered records. Out: their rows in `fraud_decisions`, and score, version, flag and revision (or time) in
-//! a table that belongs to someone else. One connection writes and looks after what waits, another one reads.
+//! a table that belongs to someone else. One connection writes and looks after what waits, another one reads; completeness has
+//! two more, one that audits and one that watches.
 //!
 //! Invariants:
 //! - Of a (transaction id, revision) the first record stays, and the row is written from what is stored.
@@ -12,7 +13,9 @@
 //!
 //! It does not know Kafka: partition and offset are numbers that it keeps.
 
+mod auditing;
 mod check;
+mod completeness;
 mod connection;
 mod fault;
 mod find;
@@ -34,6 +37,8 @@ pub use migrate::{MIGRATIONS, Migration};
 pub use options::{Fourth, PostgresOptions, RowTable, Tls};
 pub use reference::PostgresTables;
 
+use self::auditing::Auditing;
+use self::completeness::Watching;
 use self::connection::{Session, Settings, Slot};
 use self::find::Finding;
 use self::statements::{Names, Target};
@@ -56,6 +61,8 @@ pub struct PostgresStore {
     target: Mutex<OnceCell<Arc<Target>>>,
     writer: Mutex<Slot<Writing>>,
     finder: Mutex<Slot<Finding>>,
+    watcher: Mutex<Slot<Watching>>,
+    auditor: Mutex<Slot<Auditing>>,
     waiting: Mutex<waiting::Tally>,
 }
 
@@ -78,6 +85,8 @@ impl PostgresStore {
                 target: Mutex::default(),
                 writer: Mutex::default(),
                 finder: Mutex::default(),
+                watcher: Mutex::default(),
+                auditor: Mutex::default(),
                 waiting: Mutex::default(),
             }),
             _ => Err(PostgresError::Faults(faults)),

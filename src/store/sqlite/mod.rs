@@ -28,6 +28,7 @@ use self::writer::{Message, Writer};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::engine::Durability;
+use crate::engine::completeness::Completeness;
 use crate::engine::ports::{Done, Entry, Log, LogError, Reading, Sink, Stored};
 use crate::transaction::Transaction;
 
@@ -212,6 +213,10 @@ impl Log for SqliteLog {
 
     fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {
         Box::pin(self.readers.read(move |connection| reader::undecided(connection, limit)))
+    }
+
+    fn completeness(&self, upto: Millis) -> Reading<'_, Completeness> {
+        Box::pin(self.readers.read(move |connection| reader::completeness(connection, upto)))
     }
 
     fn flush(&self) -> Reading<'_, ()> {

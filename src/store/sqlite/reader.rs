@@ -15,6 +15,7 @@ use crate::base::clock::Millis;
 use crate::base::money::{BaseAmount, Currency};
 use crate::decision::ModelRef;
 use crate::engine::Label;
+use crate::engine::completeness::Completeness;
 use crate::engine::ports::{LogError, Replayed, ReplayedOutcome, Sink, Stored, event_label};
 use crate::store::quality_of;
 use crate::transaction::Transaction;
@@ -99,6 +100,15 @@ pub(super) fn undecided(connection: &Connection, limit: usize) -> rusqlite::Resu
     let sql = format!("SELECT {TRANSACTION} FROM transactions WHERE revision IS NULL ORDER BY occurred_at LIMIT ?1");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection.prepare_cached(&sql)?.query_map([limit], transaction_of)?.collect()
+}
+
+/// What waits for its decision is in an index of its own: few, whatever the log holds.
+pub(super) fn completeness(connection: &Connection, upto: Millis) -> rusqlite::Result<Completeness> {
+    let sql =
+        "SELECT count(*), min(occurred_at) FROM transactions INDEXED BY transactions_undecided WHERE revision IS NULL";
+    let (count, oldest): (i64, Option<i64>) =
+        connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Completeness::of_log(upto, count.unsigned_abs(), oldest.map(Millis)))
 }
 
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {
