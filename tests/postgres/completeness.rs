@@ -201,7 +201,7 @@ async fn the_view_reads_the_ends_of_indexes_and_never_the_payments() {
         .execute(&format!(
             "INSERT INTO assay.fraud_decisions SELECT (d).* FROM (
                SELECT jsonb_populate_record(d, jsonb_build_object('transaction_id', 'x' || g, 'record', 'x' || g)) AS d
-                 FROM assay.fraud_decisions AS d, generate_series(1, 50000) AS g WHERE d.transaction_id = 'a') AS many;
+                 FROM assay.fraud_decisions AS d, generate_series(1, 20000) AS g WHERE d.transaction_id = 'a' OFFSET 0) AS many;
              INSERT INTO assay.fraud_fallbacks (transaction_id, undecided, {columns})
                SELECT 'x' || g, g > 19000, 'x' || g, scored_at, decision, transaction, base_minor, rate, 0, 0
                  FROM assay.fraud_fallbacks, generate_series(1, 20000) AS g WHERE transaction_id = 'a';
