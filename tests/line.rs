@@ -193,7 +193,7 @@ fn code(error: &EngineError) -> Option<RejectionCode> {
 /// What the customer's count over a day says to the next transaction.
 async fn count_seen_by(house: &House, id: &str, at: i64) -> i64 {
     house.engine.decide(transaction(id, at, 100), soon()).await.unwrap();
-    house.engine.features(id).await.unwrap().unwrap()["customer_tx_count_1d"].as_i64().unwrap()
+    house.engine.features(id, None).await.unwrap().unwrap()["customer_tx_count_1d"].as_i64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,7 +266,7 @@ meaning = "frauds on this device"
     }
     let counts = async |engine: &Engine<Scored>, id: &str, at, device: &str| {
         engine.decide(on(id, at, device), soon()).await.unwrap();
-        let used = engine.features(id).await.unwrap().unwrap();
+        let used = engine.features(id, None).await.unwrap().unwrap();
         ["customer_tx_count_1d", "device_tx_count_1d", "device_frauds_1d"].map(|name| used[name].as_i64().unwrap())
     };
     // The copy's device counts once, the device that came too late never, and the customer's count stays.
@@ -477,7 +477,7 @@ async fn labels_count_once_before_and_after_their_transaction() {
     // The share looks back from the catalogue's delay of seven days.
     let week = 7 * 24 * HOUR;
     house.engine.decide(transaction("c", week + 2_000, 700), soon()).await.unwrap();
-    assert_eq!(share(house.engine.features("c").await.unwrap().unwrap()), 1.0);
+    assert_eq!(share(house.engine.features("c", None).await.unwrap().unwrap()), 1.0);
 
     // The same after a restart.
     let parts = parts(house.log.clone(), Some(house.model.clone()));
@@ -485,7 +485,7 @@ async fn labels_count_once_before_and_after_their_transaction() {
     let rebuilt = again.rebuild().await.unwrap();
     assert_eq!((rebuilt.transactions, rebuilt.labels), (3, 2));
     again.decide(transaction("d", week + 3_000, 700), soon()).await.unwrap();
-    assert_eq!(share(again.features("d").await.unwrap().unwrap()), 1.0);
+    assert_eq!(share(again.features("d", None).await.unwrap().unwrap()), 1.0);
     assert!(again.decide(transaction("c", week + 2_000, 700), soon()).await.unwrap().repeated);
 }
 
@@ -515,7 +515,7 @@ async fn a_sqlite_log_brings_decisions_over_a_restart() {
         let engine = open();
         engine.rebuild().await.unwrap();
         let first = engine.decide(transaction("a", 0, 90_000), soon()).await.unwrap();
-        let features = engine.features("a").await.unwrap().unwrap();
+        let features = engine.features("a", None).await.unwrap().unwrap();
         assert_eq!(features["amount"], 900.0);
         assert!(engine.shutdown(Duration::from_secs(10)).await);
         drop(engine);
@@ -554,6 +554,6 @@ async fn a_request_sees_one_model_even_when_it_is_swapped_under_it() {
     assert_eq!(seen(&before), ("1".to_owned(), Some(0.5), Some(0.6), true));
     assert_eq!(seen(&after), ("2".to_owned(), Some(0.001), Some(0.002), true));
     let names = |features: Option<serde_json::Value>| features.unwrap().as_object().unwrap().len();
-    assert_eq!(names(house.engine.features("before").await.unwrap()), 3);
-    assert_eq!(names(house.engine.features("after").await.unwrap()), 2);
+    assert_eq!(names(house.engine.features("before", None).await.unwrap()), 3);
+    assert_eq!(names(house.engine.features("after", None).await.unwrap()), 2);
 }

@@ -37,7 +37,7 @@ pub(super) async fn decision(
     }
     let mut text = serde_json::to_vec(&*decision).map_err(|error| defect("a decision cannot be written", &error))?;
     if with_features {
-        let features = engine.features(&transaction_id).await?.unwrap_or(serde_json::Value::Null);
+        let features = engine.features(&transaction_id, decision.revision).await?.unwrap_or(serde_json::Value::Null);
         add_member(&mut text, "features", features.to_string().as_bytes());
     }
     Ok(json(text))

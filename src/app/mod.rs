@@ -39,10 +39,11 @@ use crate::ops::telemetry;
 use crate::store::{SqliteLog, SqliteOptions};
 
 use crate::transaction;
+pub(crate) use mongodb::open as open_mongodb;
 use observer::Counting;
 use reference::Keeping;
 use stack::{Following, Stack};
-pub(crate) use stack::{kafka_options, postgres_options};
+pub(crate) use stack::{kafka_options, open_log, open_postgres, postgres_options};
 
 /// How long threads that hang may hold up the process after everything is closed.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -214,7 +215,7 @@ fn parts(
     let set_up = if shared.is_some() { SetUp::Stack } else { SetUp::Embedded };
     let log = match shared {
         Some(shared) => shared,
-        None => Arc::new(open_log(config)?),
+        None => Arc::new(open_sqlite(config)?),
     };
     let history = HistoryOptions {
         key: key::hash_key(&config.history)?,
@@ -241,11 +242,7 @@ fn parts(
             explain_wait: config.model.explain_wait,
             unrecorded: (config.kafka.when_away == WhenAway::Answer).then_some(config.kafka.answer_after),
         },
-        reasons: ReasonRules {
-            most: config.model.reasons,
-            by: config.reasons.by,
-            hidden: config.reasons.hidden.iter().cloned().collect(),
-        },
+        reasons: reason_rules(config),
         durability: config.store.durability,
         set_up,
         instance: rand::random(),
@@ -253,7 +250,16 @@ fn parts(
     })
 }
 
-fn open_log(config: &Config) -> anyhow::Result<SqliteLog> {
+/// Which reasons are told, by the configuration.
+pub(crate) fn reason_rules(config: &Config) -> ReasonRules {
+    ReasonRules {
+        most: config.model.reasons,
+        by: config.reasons.by,
+        hidden: config.reasons.hidden.iter().cloned().collect(),
+    }
+}
+
+fn open_sqlite(config: &Config) -> anyhow::Result<SqliteLog> {
     let path = &config.store.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

@@ -25,7 +25,7 @@ const COMMAND_WAIT: Duration = Duration::from_secs(30);
 const MOST_BYTES: usize = 16 << 10;
 
 /// The destination, its indexes made; a server that is away is tried again with the first batch.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Arc<MongoStore>> {
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<MongoStore>> {
     let section = &config.mongodb;
     let raw = match section.raw_collection.as_str() {
         "" => None,

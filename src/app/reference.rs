@@ -20,6 +20,8 @@ use crate::store::reference::{Files, Keeper, ReferenceOptions, Sources, frozen_r
 
 /// How long the end waits for a reading that is under way; it writes nothing that has to be whole.
 const LAST_READING: Duration = Duration::from_secs(1);
+/// Rows of a table that a command reads whole: more than a memory of tens of gigabytes holds.
+const MOST_ROWS: usize = 1 << 30;
 
 /// The thread; dropping this ends it.
 #[derive(Debug)]
@@ -57,6 +59,20 @@ pub(super) fn keep(
         .spawn(move || keeper.run(&stopped))
         .context("the thread of the reference data cannot be started")?;
     Ok((catalogue, rates, Some(Keeping { stop: Some(stop), thread: Some(thread) })))
+}
+
+/// The catalogue and the rates for a command that computes features once, as of now. Every table is read whole and has to
+/// be there: a default would go into a decision for good. Blocking; `runtime` speaks with PostgreSQL.
+pub(crate) fn once(config: &Config, catalogue: Catalogue, runtime: Handle) -> anyhow::Result<(Catalogue, Arc<Rates>)> {
+    let rates = Arc::new(Rates::of_base(config.money.base_currency));
+    let Some(sources) = sources(config, runtime)? else { return Ok((catalogue, rates)) };
+    let options = ReferenceOptions { whole_rows: MOST_ROWS, ..options(config)? };
+    let metrics = Arc::new(Metrics::new().context("the table of metrics is wrong")?);
+    let keeper = Keeper::open(options, sources, Arc::clone(&rates), Arc::new(SystemClock), metrics)?;
+    if let Some(trouble) = keeper.trouble() {
+        anyhow::bail!("reference data cannot be read: {trouble}");
+    }
+    Ok((catalogue.with_reference(keeper.reference()), rates))
 }
 
 /// Rates for a command that makes a history: those that count by the copy, then those of the configured files.

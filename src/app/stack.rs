@@ -19,6 +19,7 @@ use super::{mongodb, snapshots};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::money::Rates;
 use crate::config::{self, Config};
+use crate::decision::Decision;
 use crate::engine::completeness::{Claims, Completeness};
 use crate::engine::delivery::Destination as _;
 use crate::engine::ports::{LogError, Lookup, Reading, Stored};
@@ -29,8 +30,8 @@ use crate::ops::metrics::{self, Metrics};
 use crate::store::postgres::{self, Fourth, PostgresError, PostgresOptions, PostgresStore, RowTable};
 use crate::store::{MongoStore, Snapshots};
 use crate::stream::{
-    AuditOptions, Connection, DeliveryOptions, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls, TopicNames,
-    TopicRules,
+    AuditOptions, Connection, DeliveryOptions, KafkaLog, KafkaOptions, Positioned, Sasl, Stream, StreamOptions, Tls,
+    TopicNames, TopicRules,
 };
 use crate::transaction::Connector;
 
@@ -47,23 +48,15 @@ pub(super) struct Stack {
 impl Stack {
     /// Checks the topics and opens what the engine needs.
     pub(super) async fn open(config: &Config, catalogue: &Catalogue) -> anyhow::Result<Self> {
-        let rules = TopicRules {
-            create: config.kafka.create_topics.is_on(),
-            partitions: i32::try_from(config.kafka.partitions)?,
-            replicas: i32::try_from(config.kafka.replicas)?,
-            retention: config.kafka.retention,
-            least_retention: config.history.lateness,
-            longest_window: Duration::from_millis(catalogue.reach().max(0).unsigned_abs()) + config.history.lateness,
-        };
-        let options = kafka_options(config)?;
-        let connection = Connection::open(options, &rules).await?;
+        let rules = topic_rules(config, catalogue, config.kafka.create_topics.is_on())?;
+        let connection = Connection::open(kafka_options(config)?, &rules).await?;
         let postgres = if config.postgres.is_there() { Some(open_postgres(config).await?) } else { None };
         let mongodb = if config.mongodb.is_there() { Some(mongodb::open(config).await?) } else { None };
         Ok(Self { connection, postgres, mongodb })
     }
 
     /// The engine's log.
-    pub(super) fn log(&self, runtime: Handle) -> crate::stream::KafkaLog {
+    pub(super) fn log(&self, runtime: Handle) -> KafkaLog {
         let store = Stores { decisions: self.postgres.clone(), features: self.mongodb.clone() };
         self.connection.log(Arc::new(store), runtime)
     }
@@ -186,6 +179,31 @@ fn audit_options(config: &Config, engine: &Engine) -> AuditOptions {
     AuditOptions { every, allow_late, now: Box::new(now), destination: postgres::NAME }
 }
 
+/// The connection and the log for a command that appends decisions itself, from topics that are there.
+pub(crate) async fn open_log(
+    config: &Config,
+    catalogue: &Catalogue,
+    postgres: Arc<PostgresStore>,
+) -> anyhow::Result<(Connection, KafkaLog)> {
+    let rules = topic_rules(config, catalogue, false)?;
+    let connection = Connection::open(kafka_options(config)?, &rules).await?;
+    let store = Stores { decisions: Some(postgres), features: None };
+    let log = connection.log(Arc::new(store), Handle::current());
+    Ok((connection, log))
+}
+
+fn topic_rules(config: &Config, catalogue: &Catalogue, create: bool) -> anyhow::Result<TopicRules> {
+    let reach = Duration::from_millis(catalogue.reach().max(0).unsigned_abs());
+    Ok(TopicRules {
+        create,
+        partitions: i32::try_from(config.kafka.partitions)?,
+        replicas: i32::try_from(config.kafka.replicas)?,
+        retention: config.kafka.retention,
+        least_retention: config.history.lateness,
+        longest_window: reach + config.history.lateness,
+    })
+}
+
 /// How Kafka is reached, by the configuration.
 pub(crate) fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
     let kafka = &config.kafka;
@@ -252,7 +270,7 @@ pub(crate) fn postgres_options(config: &Config) -> anyhow::Result<PostgresOption
 }
 
 /// The destination, its schema brought up to date; a server that is away is tried again with the first batch.
-async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
+pub(crate) async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
     let store = Arc::new(PostgresStore::new(&postgres_options(config)?)?);
     match store.prepare().await {
         Err(error @ PostgresError::Unavailable(_)) => {
@@ -263,7 +281,8 @@ async fn open_postgres(config: &Config) -> anyhow::Result<Arc<PostgresStore>> {
     Ok(store)
 }
 
-/// What is looked up where: decisions and completeness in PostgreSQL, features in MongoDB. Where one is not configured, nothing is found.
+/// What is looked up where: decisions and completeness in PostgreSQL, features in MongoDB. Where one is not configured,
+/// nothing is found.
 #[derive(Debug)]
 struct Stores {
     decisions: Option<Arc<PostgresStore>>,
@@ -278,10 +297,21 @@ impl Lookup for Stores {
         })
     }
 
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>> {
+        Box::pin(async move {
+            let Some(store) = &self.decisions else { return Ok(None) };
+            store.decision(transaction_id, revision).await.map_err(|error| LogError::Failed(error.to_string()))
+        })
+    }
+
+    fn features<'a>(
+        &'a self,
+        transaction_id: &'a str,
+        revision: Option<u32>,
+    ) -> Reading<'a, Option<serde_json::Value>> {
         Box::pin(async move {
             let Some(store) = &self.features else { return Ok(None) };
-            store.features(transaction_id).await.map_err(|error| LogError::Failed(error.to_string()))
+            store.features_of(transaction_id, revision).await.map_err(|error| LogError::Failed(error.to_string()))
         })
     }
 

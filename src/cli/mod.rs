@@ -10,15 +10,23 @@ mod features;
 mod history;
 mod letter_book;
 mod offline;
+mod rejects;
 mod replay;
+mod rescore;
 mod score;
 mod serve;
 mod simulate;
+#[cfg(test)]
+mod testing;
+mod verdicts;
+mod view;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Another rescore is at work.
+const EXIT_HELD: u8 = 3;
 /// A configuration that cannot be used (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
 
@@ -48,12 +56,13 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
+    Rescore(Box<rescore::Rescore>),
     #[command(subcommand)]
     History(history::History),
 }
 
 /// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 3 a day that is
-/// not complete, 1 anything else that went wrong, 2 wrong arguments.
+/// not complete or another rescore at work, 1 anything else that went wrong, 2 wrong arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
@@ -68,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Evaluate(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Simulate(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Rescore(command) => command.run(),
         Command::History(command) => command.run(),
     };
     ended.unwrap_or_else(|error| {

@@ -76,11 +76,13 @@ pub enum Source {
     Background,
     /// The topic of transactions.
     Stream,
+    /// `assay rescore`.
+    Rescore,
 }
 
 impl Source {
     /// Every mouth, in the order of the enum.
-    pub const ALL: [Self; 5] = [Self::Predict, Self::Batch, Self::File, Self::Background, Self::Stream];
+    pub const ALL: [Self; 6] = [Self::Predict, Self::Batch, Self::File, Self::Background, Self::Stream, Self::Rescore];
 
     /// Its word in answers, logs and records.
     #[must_use]
@@ -91,6 +93,7 @@ impl Source {
             Self::File => "file",
             Self::Background => "background",
             Self::Stream => "stream",
+            Self::Rescore => "rescore",
         }
     }
 

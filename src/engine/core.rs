@@ -162,7 +162,7 @@ impl<S> Core<S> {
         Ok(flight)
     }
 
-    /// What the log holds of an id. Where the index knows more of it than the log says, it may still be in the log's
+    /// What the log holds of an id, with its first decision. Where the index knows more of it than the log says, it may still be in the log's
     /// queue: that is written first.
     pub(super) async fn find(&self, transaction_id: &str) -> Result<Option<Stored>, LogError> {
         // Asked before the reading: what is written between the two is neither in the queue nor in what was read.
@@ -175,6 +175,25 @@ impl<S> Core<S> {
         }
         self.log.flush().await?;
         Ok(self.log.find(transaction_id).await?.map(|stored| self.redacted(stored)))
+    }
+
+    /// A decision that the log holds of an id, likewise.
+    pub(super) async fn decision(
+        &self,
+        transaction_id: &str,
+        revision: Option<u32>,
+    ) -> Result<Option<Decision>, LogError> {
+        let queued = self.log.depth() > 0;
+        let mut found = self.log.decision(transaction_id, revision).await?;
+        let full = found.as_ref().is_some_and(|decision| decision.kind == DecisionKind::Full);
+        if !full && queued && self.knows_more(transaction_id, found.is_some()) {
+            self.log.flush().await?;
+            found = self.log.decision(transaction_id, revision).await?;
+        }
+        if let Some(decision) = &mut found {
+            self.reasons.redact(decision);
+        }
+        Ok(found)
     }
 
     /// Without what reasons told before it was hidden.

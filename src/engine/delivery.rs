@@ -26,6 +26,15 @@ pub struct RecordId {
     pub sequence: u64,
 }
 
+impl RecordId {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (instance, sequence) = text.split_once('-')?;
+        Some(Self { instance: u64::from_str_radix(instance, 16).ok()?, sequence: sequence.parse().ok()? })
+    }
+}
+
 impl fmt::Display for RecordId {
     /// `0123456789abcdef-42`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,4 +161,18 @@ pub trait Destination: Send + Sync + Debug + 'static {
     /// # Errors
     /// See [`DestinationError`].
     fn look_after(&self) -> impl Future<Output = Result<Waiting, DestinationError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_back_from_its_name() {
+        for id in [RecordId { instance: 0, sequence: 0 }, RecordId { instance: u64::MAX, sequence: u64::MAX }] {
+            assert_eq!(RecordId::parse(&id.to_string()), Some(id));
+        }
+        assert_eq!(RecordId::parse("0123456789abcdef-42").unwrap().sequence, 42);
+        assert!(["", "12", "x-1", "1-x", "-"].iter().all(|text| RecordId::parse(text).is_none()));
+    }
 }

@@ -113,7 +113,7 @@ async fn explain_stored<S: Scorer>(
             == (&decision.model, &decision.model_version, &decision.model_sha256)
     };
     let chosen = active.chosen.as_ref().filter(scored).ok_or(DegradedCause::ModelNotLoaded)?;
-    let stored = core.stored_features(&decision.transaction_id).await;
+    let stored = core.stored_features(&decision.transaction_id, decision.revision).await;
     let document = stored.ok().flatten().ok_or(DegradedCause::ReasonsUnavailable)?;
     let value = |column: &Column| document.get(&column.name).and_then(serde_json::Value::as_f64);
     let values: Option<Vec<f64>> = chosen.columns.iter().map(value).collect();
@@ -128,14 +128,18 @@ pub(super) fn single(values: &[f64]) -> Vec<f32> {
 
 impl<S> Core<S> {
     /// The features of a decision as the log has them; what is still in its queue is written first.
-    pub(super) async fn stored_features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, LogError> {
-        let found = self.log.features(transaction_id).await?;
+    pub(super) async fn stored_features(
+        &self,
+        transaction_id: &str,
+        revision: Option<u32>,
+    ) -> Result<Option<serde_json::Value>, LogError> {
+        let found = self.log.features(transaction_id, revision).await?;
         let decided = || self.cache.contains_key(transaction_id) || self.knows_more(transaction_id, true);
         if found.is_some() || !decided() {
             return Ok(found);
         }
         // Decided a moment ago: it is in the log's queue.
         self.log.flush().await?;
-        self.log.features(transaction_id).await
+        self.log.features(transaction_id, revision).await
     }
 }

@@ -21,9 +21,11 @@ mod labels;
 mod ledger;
 mod limits;
 mod line;
+mod matrix;
 pub mod ports;
 mod rebuild;
 mod recall;
+pub mod rescore;
 pub mod snapshot;
 mod unconfirmed;
 
@@ -279,7 +281,8 @@ impl<S: Scorer> Engine<S> {
         self.core.label(label).await
     }
 
-    /// The decision of an id: the newest revision, or `revision`; a fallback while there is no full one.
+    /// The decision of an id: the newest revision, or `revision`; a fallback while there is no full one. While the store
+    /// does not answer, the first decision where it is at hand.
     ///
     /// # Errors
     /// `Unavailable` when the log cannot be read.
@@ -288,12 +291,17 @@ impl<S: Scorer> Engine<S> {
         transaction_id: &str,
         revision: Option<u32>,
     ) -> Result<Option<Arc<Decision>>, EngineError> {
-        let wanted = |decision: &Arc<Decision>| revision.is_none() || decision.revision == revision;
-        if let Some(decision) = self.core.cache.get(transaction_id) {
-            return Ok(Some(decision).filter(wanted));
+        let cached = self.core.cache.get(transaction_id);
+        let cached = cached.filter(|decision| revision.is_none() || decision.revision == revision);
+        // What is cached is the first decision: where the log is shared, a later one may be in the store.
+        if cached.is_some() && (revision.is_some() || self.core.set_up == SetUp::Embedded) {
+            return Ok(cached);
         }
-        let stored = self.within(self.core.find(transaction_id)).await?;
-        Ok(stored.and_then(|stored| stored.decision).map(Arc::new).filter(wanted))
+        match (self.within(self.core.decision(transaction_id, revision)).await, cached) {
+            (Ok(stored), cached) => Ok(newer(stored.map(Arc::new), cached)),
+            (Err(_), Some(cached)) => Ok(Some(cached)),
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// A decision with its reasons, also where it was not flagged: computed from its stored features when the model that
@@ -303,13 +311,17 @@ impl<S: Scorer> Engine<S> {
         explain_later(&self.core, decision, self.core.limits.store_wait).await
     }
 
-    /// The features a decision used, as the stored JSON document, without those that are hidden; `None` when there is
-    /// none.
+    /// The features that the decision of this revision used, or the newest one whose features are kept: the stored JSON
+    /// document without those that are hidden; `None` when there is none.
     ///
     /// # Errors
     /// `Unavailable` when the log cannot be read.
-    pub async fn features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, EngineError> {
-        let mut found = self.within(self.core.stored_features(transaction_id)).await?;
+    pub async fn features(
+        &self,
+        transaction_id: &str,
+        revision: Option<u32>,
+    ) -> Result<Option<serde_json::Value>, EngineError> {
+        let mut found = self.within(self.core.stored_features(transaction_id, revision)).await?;
         if let Some(document) = &mut found {
             self.core.reasons.redact_features(document);
         }
@@ -395,6 +407,14 @@ impl<S: Scorer> Engine<S> {
 
     fn task(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
         self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of what the store and the cache have of an id the later revision; a full decision before a fallback.
+fn newer(stored: Option<Arc<Decision>>, cached: Option<Arc<Decision>>) -> Option<Arc<Decision>> {
+    match (stored, cached) {
+        (Some(stored), Some(cached)) => Some(if stored.revision < cached.revision { cached } else { stored }),
+        (stored, cached) => stored.or(cached),
     }
 }
 

@@ -163,7 +163,7 @@ pub struct Stored {
     pub transaction: Transaction,
     /// Its amount in the base currency.
     pub base: BaseAmount,
-    /// The full decision, or the newest fallback while there is none.
+    /// The first full decision, or the newest fallback while there is none.
     pub decision: Option<Decision>,
 }
 
@@ -216,11 +216,15 @@ pub trait Log: Send + Sync + Debug {
     /// Whether `append` would take an entry now.
     fn has_room(&self) -> bool;
 
-    /// The transaction of an id and its decision.
+    /// The transaction of an id and its first decision: what a repetition is answered with.
     fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>>;
 
-    /// The features of its full decision.
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>>;
+    /// A decision of an id: of this revision, or of the newest there is; the newest fallback while there is none.
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>>;
+
+    /// The features of its full decision of this revision, or of the newest one whose features are kept.
+    fn features<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>)
+    -> Reading<'a, Option<serde_json::Value>>;
 
     /// At most `limit` transactions without a full decision, oldest first.
     fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>>;
@@ -259,14 +263,18 @@ pub trait Log: Send + Sync + Debug {
 
 /// Where decisions can be looked up that the shared log brought there.
 pub trait Lookup: Send + Sync + Debug {
-    /// The transaction of an id and its decision.
+    /// As [`Log::find`].
     fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>>;
-
-    /// The features of its full decision, `{"name": value, …}`; `None` where none are kept.
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>>;
 
     /// What is complete now.
     fn completeness(&self) -> Reading<'_, Completeness>;
+
+    /// As [`Log::decision`].
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>>;
+
+    /// As [`Log::features`], `{"name": value, …}`; `None` where none of that revision are kept.
+    fn features<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>)
+    -> Reading<'a, Option<serde_json::Value>>;
 }
 
 /// What scores a row.

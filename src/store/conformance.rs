@@ -126,9 +126,9 @@ async fn conforms(log: &dyn Log) {
     let stored = log.find("a").await.unwrap().unwrap();
     assert_eq!(stored.decision.as_ref(), Some(&*first.decision));
     assert_eq!((&stored.transaction, stored.base), (&*first.transaction, first.base));
-    let document = log.features("a").await.unwrap().unwrap();
+    let document = log.features("a", None).await.unwrap().unwrap();
     assert_eq!(document.to_string(), r#"{"amount":0.30000000000000004,"count":3}"#);
-    assert!(log.find("nobody").await.unwrap().is_none() && log.features("nobody").await.unwrap().is_none());
+    assert!(log.find("nobody").await.unwrap().is_none() && log.features("nobody", None).await.unwrap().is_none());
 
     // A fallback leaves its transaction undecided; the full record comes after it.
     let (entry, decision) = fallback("b", 2_000);
@@ -137,7 +137,7 @@ async fn conforms(log: &dyn Log) {
     let undecided = log.undecided(9).await.unwrap();
     assert_eq!(undecided.len(), 1);
     assert_eq!(undecided[0].1, BaseAmount { minor: 9, rate: RateQuality::Missing });
-    assert!(log.features("b").await.unwrap().is_none());
+    assert!(log.features("b", None).await.unwrap().is_none());
     assert!(put(log, Entry::Full(record("b", 2_000, 0.4))).await.unwrap().first);
     assert!(log.undecided(9).await.unwrap().is_empty());
     assert!(log.find("b").await.unwrap().unwrap().decision.unwrap().flagged);

@@ -14,6 +14,7 @@ use crate::engine::completeness::Completeness;
 use crate::engine::ports::{
     Done, Entry, Filled, Log, LogError, Reading, Replayed, ReplayedOutcome, Sink, Stored, Written, event_label,
 };
+use crate::store::of_revision;
 use crate::transaction::Transaction;
 
 /// How the log behaves.
@@ -265,8 +266,15 @@ impl Log for MemoryLog {
         self.read(|held| held.stored(transaction_id))
     }
 
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Value>> {
-        self.read(|held| Some(held.find(transaction_id)?.full.as_ref()?.2.clone()))
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>> {
+        self.read(|held| of_revision(held.stored(transaction_id), revision))
+    }
+
+    fn features<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Value>> {
+        self.read(|held| {
+            let (decision, _, features) = held.find(transaction_id)?.full.as_ref()?;
+            (revision.is_none() || decision.revision == revision).then(|| features.clone())
+        })
     }
 
     fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {

@@ -22,6 +22,13 @@ pub use snapshots::Snapshots;
 pub use sqlite::{SqliteLog, SqliteOptions, StoreError};
 
 use crate::base::money::RateQuality;
+use crate::decision::Decision;
+use crate::engine::ports::Stored;
+
+/// Of a log that keeps one full decision a transaction: that one, where it is of `revision`.
+fn of_revision(stored: Option<Stored>, revision: Option<u32>) -> Option<Decision> {
+    stored?.decision.filter(|decision| revision.is_none() || decision.revision == revision)
+}
 
 const QUALITIES: [(RateQuality, i64); 3] =
     [(RateQuality::Fresh, 0), (RateQuality::Stale, 1), (RateQuality::Missing, 2)];

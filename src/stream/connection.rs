@@ -82,6 +82,32 @@ impl Connection {
         Ok(Watermarks { begin: names.named(&begin), end: names.named(&end) })
     }
 
+    /// Where the decisions end now, by partition. Blocking.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn decisions_end(&self) -> Result<Vec<i64>, StreamError> {
+        Ok(self.watermarks()?.end.remove(&self.options.topics.decisions).unwrap_or_default())
+    }
+
+    /// How many records below `ends` a destination has not kept, as the offsets say that its group has committed. Blocking.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn left_of(&self, destination: &str, ends: &[i64]) -> Result<u64, StreamError> {
+        let Self { options, partitions, .. } = self;
+        let consumer = options.asking(Some(&format!("{}-{destination}", options.group)))?;
+        let topic = &options.topics.decisions;
+        let unsaid = || StreamError::kafka(format!("Kafka does not say what {destination} has kept"));
+        let committed = patiently(|| offsets::committed(&consumer, topic, partitions.decisions, PATIENCE));
+        let mut left = 0;
+        for ((partition, committed), end) in (0_i32..).zip(committed.map_err(unsaid())?).zip(ends) {
+            let (low, _) = patiently(|| consumer.fetch_watermarks(topic, partition, PATIENCE)).map_err(unsaid())?;
+            left += end.saturating_sub(committed.unwrap_or(low).max(low)).max(0).unsigned_abs();
+        }
+        Ok(left)
+    }
+
     /// What the group has committed of the transactions, by partition; 0 where it has not. Blocking.
     pub(super) fn committed(&self) -> Result<Vec<i64>, StreamError> {
         let Self { options, partitions, .. } = self;

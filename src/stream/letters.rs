@@ -5,22 +5,20 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::dead_letters::{HEADERS, SOURCE_TIME, as_it_came};
 use super::item::original;
 use super::kafka::{KafkaOptions, StreamError};
-use super::offsets;
 use super::publisher::{Publisher, header};
 use super::tail::kept;
+use super::whole;
 use crate::base::clock::Millis;
 use crate::engine::completeness::DeadLetter;
 use crate::engine::follow::Original;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(200);
 
 /// A message that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,39 +83,7 @@ impl Letter {
 /// # Errors
 /// See [`StreamError`].
 pub fn read(options: &KafkaOptions, mut each: impl FnMut(Letter) -> bool) -> Result<(), StreamError> {
-    let topic = &options.topics.rejected;
-    let unread = || StreamError::kafka(format!("{topic} cannot be read"));
-    let consumer = options.reader(0, 1).map_err(unread())?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(unread())?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    for partition in (0_i32..).take(partitions) {
-        let (begin, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(unread())?;
-        if begin >= end {
-            continue;
-        }
-        let list = offsets::list([(topic.as_str(), partition, begin)]);
-        list.and_then(|list| consumer.assign(&list)).map_err(unread())?;
-        loop {
-            match consumer.poll(POLL) {
-                None => {}
-                Some(Ok(message)) if message.partition() == partition => {
-                    let offset = message.offset();
-                    if offset < end && !each(Letter::of(&message)) {
-                        return Ok(());
-                    }
-                    if offset + 1 >= end {
-                        break;
-                    }
-                }
-                // What of the partition before is still on its way.
-                Some(Ok(_)) => {}
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => break,
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => return Err(unread()(error)),
-            }
-        }
-    }
-    Ok(())
+    whole::read(options, &options.topics.rejected, |kept| each(Letter::of(kept.message)))
 }
 
 /// What completeness keeps of a letter; `destination` completes the rows.

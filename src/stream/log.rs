@@ -17,6 +17,7 @@ use super::publisher::{Acknowledged, Outgoing, Publisher, header};
 use super::record::{Names, Recorded, SCHEMA, encode};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
+use crate::decision::Decision;
 use crate::engine::Label;
 use crate::engine::completeness::Completeness;
 use crate::engine::ports::{Done, Entry, Log, LogError, Lookup, Reading, Sink, Stored, Written};
@@ -136,8 +137,16 @@ impl Log for KafkaLog {
         self.store.find(transaction_id)
     }
 
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
-        self.store.features(transaction_id)
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>> {
+        self.store.decision(transaction_id, revision)
+    }
+
+    fn features<'a>(
+        &'a self,
+        transaction_id: &'a str,
+        revision: Option<u32>,
+    ) -> Reading<'a, Option<serde_json::Value>> {
+        self.store.features(transaction_id, revision)
     }
 
     fn undecided(&self, _limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {

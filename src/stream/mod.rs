@@ -38,6 +38,8 @@ mod state;
 mod tail;
 mod thread;
 mod topics;
+pub mod verdicts;
+mod whole;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! The line behind the topics: what their reader brings is scored, settled once, and gives way to the first record.
 
 use assay::base::money::{BaseAmount, RateQuality};
+use assay::engine::completeness::Completeness;
 use assay::engine::delivery::{Published, RecordId};
 use assay::engine::follow::{Followed, FollowedDecision, FollowedTransaction, Follower, Original, Place, Settlement};
-use assay::engine::ports::Log as _;
+use assay::engine::ports::{Log as _, LogError, Reading, Sink, Stored};
 use assay::features::catalogue::SHIPPED;
 use assay::transaction::Rejection;
 use tokio::runtime::Handle;
@@ -144,7 +145,7 @@ async fn what_another_instance_recorded_first_is_not_scored_and_counts_once() {
     assert_eq!(stream.house.log.len(), 1, "nothing was recorded for it here");
     let batch = vec![stream.owned(transaction("c", 2, 100))];
     stream.follow(batch).await;
-    let used = stream.house.engine.features("c").await.unwrap().unwrap();
+    let used = stream.house.engine.features("c", None).await.unwrap().unwrap();
     assert_eq!(used["customer_tx_count_1d"], 3, "a, b and c itself");
 }
 
@@ -208,7 +209,7 @@ async fn a_record_that_comes_back_after_a_restart_counts_its_transaction_once_ho
     let mut after = Stream::of(house);
     let batch = vec![record, after.owned(at_merchant("y", HOUR + 2 * MINUTE, "m"))];
     assert_eq!(after.follow(batch).await, [(0, End::Decided)]);
-    let used = after.house.engine.features("y").await.unwrap().unwrap();
+    let used = after.house.engine.features("y", None).await.unwrap().unwrap();
     assert_eq!(used["merchant_tx_count_1d"], 2, "x and y itself");
 }
 
@@ -235,4 +236,105 @@ async fn a_store_that_does_not_answer_holds_up_nobody_but_who_asks_it() {
     }
     ends.sort_by_key(|(offset, _)| *offset);
     assert_eq!(ends, [(2, End::Decided), (3, End::Refused(RejectionCode::TooOld))]);
+}
+
+/// A store that PostgreSQL stands for: the first decision for repetitions, any revision for who asks.
+#[derive(Debug, Default)]
+struct Revisions {
+    memory: MemoryLog,
+    later: Mutex<Vec<Decision>>,
+}
+
+impl assay::engine::ports::Log for Revisions {
+    fn append(
+        &self,
+        entry: assay::engine::ports::Entry,
+        done: Option<assay::engine::ports::Done>,
+    ) -> Result<(), LogError> {
+        self.memory.append(entry, done)
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn find<'a>(&'a self, id: &'a str) -> Reading<'a, Option<Stored>> {
+        self.memory.find(id)
+    }
+
+    fn decision<'a>(&'a self, id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>> {
+        let later = self.later.lock().unwrap();
+        let wanted = |one: &&Decision| one.transaction_id == id && (revision.is_none() || one.revision == revision);
+        match later.iter().rev().find(wanted).cloned() {
+            Some(found) => Box::pin(std::future::ready(Ok(Some(found)))),
+            None => self.memory.decision(id, revision),
+        }
+    }
+
+    fn features<'a>(&'a self, id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Value>> {
+        self.memory.features(id, revision)
+    }
+
+    fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {
+        self.memory.undecided(limit)
+    }
+
+    fn completeness(&self, upto: Millis) -> Reading<'_, Completeness> {
+        self.memory.completeness(upto)
+    }
+
+    fn flush(&self) -> Reading<'_, ()> {
+        self.memory.flush()
+    }
+
+    fn close(&self) -> Reading<'_, ()> {
+        self.memory.close()
+    }
+
+    fn newest(&self) -> Result<Option<Millis>, LogError> {
+        self.memory.newest()
+    }
+
+    fn replay(&self, since: Millis, sink: &mut dyn Sink) -> Result<(), LogError> {
+        self.memory.replay(since, sink)
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.memory.health()
+    }
+
+    fn depth(&self) -> usize {
+        self.memory.depth()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_revision_moves_nothing_and_answers_who_asks_for_it_and_no_repetition() {
+    let log = Arc::new(Revisions::default());
+    let stream = Stream::new(|parts| parts.log = log.clone()).await;
+    let engine = &stream.house.engine;
+    let first = engine.decide(transaction("a", 0, 70_000), received(Duration::from_secs(5))).await.unwrap().decision;
+    assert_eq!((first.revision, first.score), (Some(0), Some(0.7)));
+    // What a rescore recorded: followed here, and written by the destination.
+    let decision = Decision { revision: Some(1), source: Source::Rescore, ..(*first).clone() };
+    let Followed::Decision(followed) = record_of_another(&transaction("a", 0, 70_000), &decision, 0.2) else {
+        panic!("a record is a decision")
+    };
+    let later = (*followed.published.as_ref().unwrap().decision).clone();
+    stream.follow(vec![Followed::Decision(FollowedDecision { revision: Some(1), ..followed })]).await;
+    log.later.lock().unwrap().push(later);
+    let of = async |revision| engine.decision("a", revision).await.unwrap().map(|one| (one.revision, one.score));
+    assert_eq!(of(None).await, Some((Some(1), Some(0.2))));
+    assert_eq!(of(Some(1)).await, Some((Some(1), Some(0.2))));
+    assert_eq!(of(Some(0)).await, Some((Some(0), Some(0.7))));
+    assert_eq!(of(Some(2)).await, None);
+    let again = engine.decide(transaction("a", 0, 70_000), received(Duration::from_secs(5))).await.unwrap();
+    assert_eq!((again.repeated, again.decision.revision, again.decision.score), (true, Some(0), Some(0.7)));
+    // Its features are of its own revision or of none.
+    assert!(engine.features("a", Some(0)).await.unwrap().is_some());
+    assert!(engine.features("a", Some(1)).await.unwrap().is_none());
+    let next = engine.decide(transaction("b", 1, 100), received(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(next.decision.revision, Some(0));
+    let used = engine.features("b", None).await.unwrap().unwrap();
+    assert_eq!(used["customer_tx_count_1d"], 2, "a once, and b itself");
 }

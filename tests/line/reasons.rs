@@ -174,7 +174,7 @@ async fn what_is_hidden_leaks_nowhere() {
             let later = engine.explain(decision).await;
             adds_up(&later);
             answers.push(serde_json::to_string(&*later).unwrap());
-            answers.push(engine.features(id).await.unwrap().unwrap().to_string());
+            answers.push(engine.features(id, None).await.unwrap().unwrap().to_string());
         }
         for answer in &answers {
             for leak in ["customer_tx_count_1d", "customer_velocity", "transactions of this customer", "how often"] {

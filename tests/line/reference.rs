@@ -55,7 +55,7 @@ fn payment(id: &str, merchant: &str) -> Transaction {
 async fn decided(house: &House, id: &str, merchant: &str) -> (Vec<String>, bool, Value) {
     let decision = house.engine.decide(payment(id, merchant), soon()).await.unwrap().decision;
     let told = decision.reasons.iter().map(|reason| reason.code.clone()).filter(|code| code.starts_with("reference"));
-    let features = house.engine.features(id).await.unwrap().unwrap();
+    let features = house.engine.features(id, None).await.unwrap().unwrap();
     (told.collect(), decision.degraded, features["merchant_risk_class"].clone())
 }
 

@@ -45,7 +45,7 @@ pub(super) fn restore(house: &House, header: &Header, shards: &[Vec<u8>]) -> Res
 
 async fn features(house: &House, id: &str, at: i64) -> Value {
     house.engine.decide(transaction(id, at, 100), soon()).await.unwrap();
-    house.engine.features(id).await.unwrap().unwrap()
+    house.engine.features(id, None).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -142,7 +142,8 @@ async fn what_came_while_shards_were_taken_counts_once() {
                 house.engine.decide(probe.clone(), soon()).await.unwrap();
             }
             let id = &probe.transaction_id;
-            let (old, new) = (before.engine.features(id).await.unwrap(), after.engine.features(id).await.unwrap());
+            let (old, new) =
+                (before.engine.features(id, None).await.unwrap(), after.engine.features(id, None).await.unwrap());
             assert_eq!(old, new, "seed {seed}, customer {customer}, {since} to {number}");
         }
     }

@@ -23,15 +23,27 @@ async fn what_was_written_is_found_bit_for_bit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_revision_is_found_and_many_in_their_order() {
+async fn the_first_decision_is_found_for_repetitions_and_any_revision_for_who_asks() {
     let place = Place::new().await;
     let store = place.store();
     store.prepare().await.unwrap();
     store.write(&[decided("a", 0.1), revised("a", 0.2, 1), revised("a", 0.3, 7), fallen_back("f")]).await.unwrap();
     let found = store.find_many(&["f", "nobody", "a", "a"]).await.unwrap();
     let scores: Vec<_> = found.iter().map(|one| one.as_ref().map(|one| one.decision.as_ref().unwrap().score)).collect();
-    assert_eq!(scores, [Some(None), None, Some(Some(0.3)), Some(Some(0.3))]);
+    assert_eq!(scores, [Some(None), None, Some(Some(0.1)), Some(Some(0.1))]);
     assert!(store.find_many(&[]).await.unwrap().is_empty());
+    for (revision, score) in [(None, Some(0.3)), (Some(7), Some(0.3)), (Some(1), Some(0.2)), (Some(0), Some(0.1))] {
+        let found = store.decision("a", revision).await.unwrap().unwrap();
+        assert_eq!((found.score, revision.is_none_or(|wanted| found.revision == Some(wanted))), (score, true));
+    }
+    assert!(store.decision("a", Some(2)).await.unwrap().is_none());
+    assert!(store.decision("a", Some(u32::MAX)).await.unwrap().is_none());
+    // A fallback is of no revision.
+    assert_eq!(store.decision("f", None).await.unwrap().unwrap().score, None);
+    assert!(
+        store.decision("f", Some(0)).await.unwrap().is_none()
+            && store.decision("nobody", None).await.unwrap().is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

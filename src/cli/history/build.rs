@@ -1,9 +1,6 @@
 //! `assay history build`: transactions and verdicts in, a snapshot out.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,16 +8,17 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::view;
 use crate::app::key::hash_key;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::money::{BaseAmount, RateQuality, Rates};
+use crate::cli::rejects::Rejects;
+use crate::cli::verdicts::Verdicts;
+use crate::cli::view::View;
 use crate::cli::{features, say, tell_faults};
 use crate::config::Config;
-use crate::engine::Label;
 use crate::engine::snapshot::{Admitted, Build};
 use crate::features::{Catalogue, Event, HistoryOptions};
-use crate::store::files::{Rejected, Source, read_labels};
+use crate::store::files::{Rejected, Source};
 use crate::store::snapshots::{Snapshots, WrittenSnapshot};
 use crate::transaction::{Limits, Rejection, Transaction};
 
@@ -76,7 +74,12 @@ impl BuildHistory {
             let (Some(url), Some(name)) = (&self.postgres_url, &self.view) else {
                 bail!("--from postgres needs --postgres-url and --view");
             };
-            view::read(url, name, &connector, limits, |chunk| filling.take(chunk))?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut view = View::open(url, name, connector, limits).await?;
+                let read = view.all(|chunk| filling.take(chunk)).await;
+                view.close(read).await
+            })?;
         } else {
             let mut source = Source::open(Path::new(&self.from), connector, limits)?;
             loop {
@@ -130,9 +133,8 @@ impl fmt::Display for Tally {
 struct Filling {
     build: Build,
     rates: Rates,
-    /// By transaction; `None` where the rows' own count.
-    verdicts: Option<HashMap<String, Vec<Label>>>,
-    rejected: Option<(PathBuf, BufWriter<File>)>,
+    verdicts: Verdicts,
+    rejected: Rejects,
     tally: Tally,
 }
 
@@ -147,22 +149,10 @@ impl Filling {
         };
         let build = Build::new(&Catalogue::shipped(base)?, options, base, config.history.max_waiting_labels);
         let verdicts = match &command.labels {
-            Some(path) => {
-                let mut verdicts: HashMap<String, Vec<Label>> = HashMap::new();
-                for label in read_labels(path)? {
-                    verdicts.entry(label.transaction_id.clone()).or_default().push(label);
-                }
-                Some(verdicts)
-            }
-            None => None,
+            Some(path) => Verdicts::of_file(path)?,
+            None => Verdicts::of_rows(),
         };
-        let rejected = match &command.rejected {
-            Some(path) => {
-                let file = File::create(path).with_context(|| path.display().to_string())?;
-                Some((path.clone(), BufWriter::new(file)))
-            }
-            None => None,
-        };
+        let rejected = Rejects::new(command.rejected.as_deref())?;
         Ok(Self { build, rates, verdicts, rejected, tally: Tally::default() })
     }
 
@@ -196,42 +186,23 @@ impl Filling {
     }
 
     fn label(&mut self, transaction: &Transaction, base: BaseAmount) {
-        let labels = match &mut self.verdicts {
-            Some(verdicts) => verdicts.remove(transaction.transaction_id.as_str()).unwrap_or_default(),
-            // As in files everywhere: known at the transaction's time plus the feature's delay.
-            None if transaction.is_fraud == Some(true) => vec![Label {
-                transaction_id: transaction.transaction_id.to_string(),
-                is_fraud: true,
-                labelled_at: transaction.occurred_at,
-                source: "file".to_owned(),
-            }],
-            None => return,
-        };
+        let labels = self.verdicts.take(transaction);
         self.tally.labels += labels.len() as u64;
         labels.iter().for_each(|label| self.build.label(transaction, base, label));
     }
 
     fn reject(&mut self, row: u64, rejection: &Rejection) -> Result<()> {
         self.tally.rejected += 1;
-        let Some((path, file)) = &mut self.rejected else {
-            bail!("row {row}: {rejection} (--rejected FILE collects such rows and goes on)")
-        };
-        let mut line = serde_json::to_value(rejection)?;
-        if let Some(line) = line.as_object_mut() {
-            line.insert("row".to_owned(), row.into());
-        }
-        writeln!(file, "{line}").with_context(|| path.display().to_string())
+        self.rejected.put(row, rejection)
     }
 
     fn end(mut self) -> Result<(Build, Tally)> {
-        for label in self.verdicts.unwrap_or_default().into_values().flatten() {
+        for label in self.verdicts.rest() {
             let waits = self.build.wait(label);
             self.tally.waiting += u64::from(waits);
             self.tally.unmatched += u64::from(!waits);
         }
-        if let Some((path, file)) = &mut self.rejected {
-            file.flush().with_context(|| path.display().to_string())?;
-        }
+        self.rejected.end()?;
         Ok((self.build, self.tally))
     }
 }

@@ -4,7 +4,6 @@ mod build;
 mod show;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::process::ExitCode;
 

@@ -2,20 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tempfile::TempDir;
 
 use super::build::{BuildHistory, Tally};
 use super::show::Show;
 use crate::app::key::hash_key;
 use crate::base::clock::{DAY, FixedClock, HOUR, Millis};
 use crate::base::money::Rates;
+use crate::cli::testing::Server;
 use crate::config::Config;
 use crate::decision::{By, Policy, ReasonRules};
 use crate::engine::ports::NoObserver;
@@ -168,80 +163,6 @@ fn what_is_wrong_is_told_by_row_and_option() {
     assert_eq!(fs::read_to_string(rejected).unwrap().lines().count(), 2);
     let told = command("postgres".to_owned(), folder.path().to_owned()).build(&config).unwrap_err().to_string();
     assert!(told.contains("--postgres-url") && told.contains("--view"), "{told}");
-}
-
-/// A PostgreSQL of this test alone; its end ends the server.
-struct Server {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let programs =
-            fs::read_dir("/usr/lib/postgresql").expect("this test needs PostgreSQL: apt-get install postgresql");
-        let newest = programs.map(|entry| entry.unwrap().path()).max().unwrap().join("bin");
-        let folder = tempfile::tempdir().unwrap();
-        // PostgreSQL refuses to run as root.
-        let id = |what: &str, of: &[&str]| -> u32 {
-            let told = Command::new("id").arg(what).args(of).output().unwrap().stdout;
-            String::from_utf8(told).unwrap().trim().parse().unwrap()
-        };
-        let user = (id("-u", &[]) == 0).then(|| (id("-u", &["postgres"]), id("-g", &["postgres"])));
-        let program = |name: &str| {
-            let mut program = Command::new(newest.join(name));
-            program.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
-            if let Some((user, group)) = user {
-                program.uid(user).gid(group);
-            }
-            program
-        };
-        if let Some((user, group)) = user {
-            chown(folder.path(), Some(user), Some(group)).unwrap();
-        }
-        let data = folder.path().join("data");
-        let made = program("initdb").args(["-U", "owner", "-A", "trust", "-D"]).arg(&data).status().unwrap();
-        assert!(made.success());
-        let port = 15_600 + (std::process::id() % 50) as u16;
-        let child = program("postgres")
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
-            .args(["-c", "fsync=off"])
-            .spawn()
-            .unwrap();
-        let server = Self { child, port, _folder: folder };
-        let begun = Instant::now();
-        while let Err(error) = server.run("SELECT 1") {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{error}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    fn url(&self, user: &str) -> String {
-        format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
-    }
-
-    fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&self.url("owner"), tokio_postgres::NoTls).await?;
-            let connection = tokio::spawn(connection);
-            let done = client.batch_execute(sql).await;
-            drop(client);
-            connection.await.unwrap()?;
-            done
-        })
-    }
 }
 
 #[test]

@@ -243,13 +243,11 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         if kind == DecisionKind::Fallback {
             return;
         }
-        let cache = &self.core.cache;
+        // A later revision moves nothing and answers no repetition: whoever asks for it finds it in the store.
         if revision != Some(0) {
-            if let Some(published) = published.filter(|_| cache.contains_key(&transaction_id)) {
-                cache.insert(transaction_id, published.decision);
-            }
             return;
         }
+        let cache = &self.core.cache;
         let id = id_of(self.core.key, &transaction_id);
         let known = ledger.ids.get(id);
         if known.is_some_and(|seen| seen.confirmed) {

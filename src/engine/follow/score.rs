@@ -13,6 +13,7 @@ use crate::decision::{DegradedCause, Explained, Source, judge};
 use crate::engine::active::{Active, Chosen};
 use crate::engine::explain::single;
 use crate::engine::line::{Lacks, causes_of, circumstances};
+use crate::engine::matrix;
 use crate::engine::ports::{Record, Scorer, Step};
 
 /// Flagged rows of one batch that are explained; more go without reasons of features.
@@ -29,7 +30,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             scored.iter().filter_map(|one| one.claim.observed()).flat_map(|seen| single(&seen.values)).collect();
         self.core.observer.step(Step::Encode, begun.elapsed());
         let begun = Instant::now();
-        let scores = self.scores(chosen, &rows);
+        let scores = matrix::scores(chosen, &rows);
         self.core.observer.step(Step::Infer, begun.elapsed());
         if scores.len() != scored.len() {
             return scored.into_iter().for_each(|one| self.give_back(one));
@@ -49,20 +50,6 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         }
     }
 
-    /// The scores of a matrix; where it gets none as a whole, those of its rows one by one, so that a row without a score
-    /// holds up no other.
-    fn scores(&self, chosen: &Chosen<S>, rows: &[f32]) -> Vec<Option<f32>> {
-        let width = chosen.plan.width().max(1);
-        match chosen.model.infer_rows(rows) {
-            Ok(scores) => scores.into_iter().map(Some).collect(),
-            Err(error) => {
-                tracing::warn!(model = chosen.reference.version, %error, "a batch of the stream got no scores; its rows are tried one by one");
-                let one = |row| chosen.model.infer_rows(row).ok().and_then(|mut scores| scores.pop());
-                rows.chunks(width).map(one).collect()
-            }
-        }
-    }
-
     fn give_back(&self, Scored { claim, followed }: Scored<S>) {
         drop(claim);
         self.again(followed);
@@ -79,14 +66,12 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         let mut left = if self.core.limits.explain_wait.is_zero() { None } else { Some(MOST_EXPLAINED) };
         let one = |((one, score), row): ((&Scored<S>, &Option<f32>), &[f32])| {
             let left = left.as_mut().filter(|_| score.is_some_and(|score| score >= chosen.reference.threshold))?;
-            let unavailable = Err(DegradedCause::ReasonsUnavailable);
             if *left == 0 {
-                return Some(unavailable);
+                return Some(Err(DegradedCause::ReasonsUnavailable));
             }
             *left -= 1;
             let values = one.claim.observed().map_or(&[][..], |seen| &seen.values);
-            let moved = chosen.model.explain_rows(row).ok().and_then(|mut told| told.pop());
-            Some(moved.map_or(unavailable, |moved| self.core.reasons.tell(chosen, values, &moved)))
+            Some(matrix::told(&self.core.reasons, chosen, values, row))
         };
         let width = chosen.plan.width().max(1);
         scored.iter().zip(scores).zip(rows.chunks(width)).map(one).collect()

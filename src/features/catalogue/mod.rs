@@ -5,6 +5,7 @@
 
 mod entry;
 mod kind;
+mod needs;
 mod page;
 mod plan;
 mod reads;
@@ -18,6 +19,7 @@ use super::reference::{Pick, Reference, ReferenceSchema, SchemaError};
 use crate::base::money::Currency;
 use entry::Entry;
 pub use kind::{Aggregate, Kind, Unit, WALK};
+pub use needs::Needs;
 pub use page::fill;
 pub use plan::Plan;
 pub(super) use plan::{Expression, Slot};

@@ -18,8 +18,10 @@ mod indexes;
 mod options;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt;
 
+use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{ClientOptions, ConnectionString, WriteConcern};
 use mongodb::{Client, Database};
@@ -96,14 +98,30 @@ impl MongoStore {
         self.prepared.get_or_try_init(|| async { Box::pin(self.make_indexes()).await }).await.copied()
     }
 
-    /// The features of a decision as they were used, `{"name": value, …}`; `None` where there is no document.
+    /// The features of the newest decision as they were used, `{"name": value, …}`; `None` where there is no document.
     ///
     /// # Errors
     /// See [`MongoError`].
     pub async fn features(&self, transaction_id: &str) -> Result<Option<serde_json::Value>, MongoError> {
+        self.features_of(transaction_id, None).await
+    }
+
+    /// The same of the decision of this revision: `None` where the document is of another one.
+    ///
+    /// # Errors
+    /// See [`MongoError`].
+    pub async fn features_of(
+        &self,
+        transaction_id: &str,
+        revision: Option<u32>,
+    ) -> Result<Option<serde_json::Value>, MongoError> {
         let place = self.place().await?;
+        let mut wanted = doc! { "_id": transaction_id };
+        if let Some(revision) = revision {
+            wanted.insert("revision", i64::from(revision));
+        }
         let found = async {
-            let asked = place.decisions.find_one(doc! { "_id": transaction_id });
+            let asked = place.decisions.find_one(wanted);
             Ok(asked.projection(doc! { "features": 1 }).await?)
         };
         let Some(document) = within(self.options.operation_timeout, found).await? else { return Ok(None) };
@@ -118,6 +136,37 @@ impl MongoStore {
             values.insert(name.to_string(), value.into());
         }
         Ok(Some(values.into()))
+    }
+
+    /// The features of several decisions (id, revision), in their order: values in the order of `names`, `None` for a name that
+    /// is not there, and for a decision whose document is of another revision.
+    ///
+    /// # Errors
+    /// See [`MongoError`].
+    pub async fn features_of_many(
+        &self,
+        of: &[(&str, u32)],
+        names: &[String],
+    ) -> Result<Vec<Option<Vec<Option<f64>>>>, MongoError> {
+        let place = self.place().await?;
+        let ids: Vec<&str> = of.iter().map(|(id, _)| *id).collect();
+        let found = async {
+            let asked = place.decisions.find(doc! { "_id": { "$in": ids } });
+            Ok(asked.projection(doc! { "features": 1, "revision": 1 }).await?.try_collect::<Vec<_>>().await?)
+        };
+        let documents: Vec<RawDocumentBuf> = within(self.options.operation_timeout, found).await?;
+        let mut kept: HashMap<(&str, u32), Vec<Option<f64>>> = HashMap::with_capacity(documents.len());
+        for document in &documents {
+            let (Ok(id), Ok(Some(revision))) = (document.get_str("_id"), document.get("revision")) else { continue };
+            let revision =
+                revision.as_i64().or_else(|| revision.as_i32().map(i64::from)).and_then(|one| one.try_into().ok());
+            let features = document.get_document("features").ok();
+            let value = |name: &String| features.and_then(|features| features.get(name).ok().flatten()?.as_f64());
+            if let (Some(revision), true) = (revision, features.is_some()) {
+                kept.insert((id, revision), names.iter().map(value).collect());
+            }
+        }
+        Ok(of.iter().map(|place| kept.remove(place)).collect())
     }
 
     /// The raw event of a transaction, decrypted; `None` where none is kept.

@@ -52,6 +52,7 @@ async fn own_tables(client: &Client, names: &Names, faults: &mut Vec<String>) ->
         "fraud_claim",
         "fraud_letters_read",
         "fraud_dead_letters",
+        "fraud_rescores",
     ];
     for table in tables {
         let table = names.own(table);

@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "decisions", text: include_str!("../../../schemas/postgres/0001_decisions.sql") },
     Migration { name: "reference", text: include_str!("../../../schemas/postgres/0002_reference.sql") },
     Migration { name: "completeness", text: include_str!("../../../schemas/postgres/0003_completeness.sql") },
+    Migration { name: "rescore", text: include_str!("../../../schemas/postgres/0004_rescore.sql") },
 ];
 
 /// Brings the schema to the version of `migrations`.

@@ -22,6 +22,7 @@ mod find;
 mod migrate;
 mod options;
 mod reference;
+pub mod rescore;
 mod rows;
 mod statements;
 mod waiting;
@@ -43,6 +44,7 @@ use self::connection::{Session, Settings, Slot};
 use self::find::Finding;
 use self::statements::{Names, Target};
 use self::write::Writing;
+use crate::decision::Decision;
 use crate::engine::delivery::{Delivered, Destination, DestinationError, Kept, Waiting};
 use crate::engine::ports::Stored;
 
@@ -103,7 +105,7 @@ impl PostgresStore {
         self.writing(&mut slot).await.map(drop)
     }
 
-    /// What is stored of a transaction: its newest revision, else its newest fallback. Waits for no batch.
+    /// What is stored of a transaction: its first decision, else its newest fallback. Waits for no batch.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -116,23 +118,47 @@ impl PostgresStore {
     /// # Errors
     /// See [`PostgresError`].
     pub async fn find_many(&self, transaction_ids: &[&str]) -> Result<Vec<Option<Stored>>, PostgresError> {
-        let session = {
-            let mut slot = self.finder.lock().await;
-            match slot.usable()? {
-                Some(session) => session,
-                None => {
-                    let made = Session::connect(&self.settings, async |client| {
-                        self.settings.calm(client).await?;
-                        Finding::prepare(client, &self.names).await
-                    });
-                    let made = Box::pin(made).await;
-                    slot.keep(made)?
-                }
-            }
-        };
+        let session = self.finding().await?;
         let answer = self.bounded(find::find_many(&session, transaction_ids)).await;
+        self.found(&session, answer).await
+    }
+
+    /// The decision of a transaction: of this revision, or of the newest, else its newest fallback. Waits for no batch.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn decision(
+        &self,
+        transaction_id: &str,
+        revision: Option<u32>,
+    ) -> Result<Option<Decision>, PostgresError> {
+        let session = self.finding().await?;
+        let answer = self.bounded(find::decision(&session, transaction_id, revision)).await;
+        self.found(&session, answer).await
+    }
+
+    /// The session that reads, connected and prepared where it was not.
+    async fn finding(&self) -> Result<Arc<Session<Finding>>, PostgresError> {
+        let mut slot = self.finder.lock().await;
+        if let Some(session) = slot.usable()? {
+            return Ok(session);
+        }
+        let made = Session::connect(&self.settings, async |client| {
+            self.settings.calm(client).await?;
+            Finding::prepare(client, &self.names).await
+        });
+        let made = Box::pin(made).await;
+        slot.keep(made)
+    }
+
+    /// An answer of the session that reads, which goes when it is of no further use.
+    async fn found<T>(
+        &self,
+        session: &Arc<Session<Finding>>,
+        answer: Result<T, PostgresError>,
+    ) -> Result<T, PostgresError> {
         if answer.as_ref().is_err_and(PostgresError::ends_session) {
-            self.finder.lock().await.forget(&session);
+            self.finder.lock().await.forget(session);
         }
         answer
     }

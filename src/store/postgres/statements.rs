@@ -329,16 +329,22 @@ fn pause(decision: &str) -> String {
     )
 }
 
-/// The statements that read: the newest revision of each id, and the newest fallback.
-pub(super) fn finding(names: &Names) -> (String, String) {
-    let decision = format!(
-        "SELECT i.place, d.transaction::text, d.base_minor, d.rate, d.revision, d.score, d.flagged, d.threshold, d.model,
+/// The statements that read: the first decision of each id, one of a revision (null: the newest), and the newest fallback.
+pub(super) fn finding(names: &Names) -> (String, String, String) {
+    let columns = "d.transaction::text, d.base_minor, d.rate, d.revision, d.score, d.flagged, d.threshold, d.model,
                 d.model_version, d.model_sha256, d.degraded, d.source,
-                (extract(epoch FROM d.scored_at) * 1000)::bigint, d.took_micros, d.reasons::text, d.explanation::text
+                (extract(epoch FROM d.scored_at) * 1000)::bigint, d.took_micros, d.reasons::text, d.explanation::text";
+    let decisions = names.own("fraud_decisions");
+    let first = format!(
+        "SELECT i.place, {columns}
            FROM unnest($1::text[]) WITH ORDINALITY AS i(transaction_id, place)
-           JOIN LATERAL (SELECT * FROM {} AS one WHERE one.transaction_id = i.transaction_id COLLATE \"C\"
-                          ORDER BY one.revision DESC LIMIT 1) AS d ON true",
-        names.own("fraud_decisions")
+           JOIN LATERAL (SELECT * FROM {decisions} AS one WHERE one.transaction_id = i.transaction_id COLLATE \"C\"
+                          ORDER BY one.revision LIMIT 1) AS d ON true"
+    );
+    let revision = format!(
+        "SELECT 1::bigint, {columns} FROM {decisions} AS d
+          WHERE d.transaction_id = $1 COLLATE \"C\" AND ($2::integer IS NULL OR d.revision = $2)
+          ORDER BY d.revision DESC LIMIT 1"
     );
     let fallback = format!(
         "SELECT i.place, d.transaction::text, d.base_minor, d.rate, d.decision::text
@@ -347,5 +353,5 @@ pub(super) fn finding(names: &Names) -> (String, String) {
                           ORDER BY one.scored_at DESC, one.created_at DESC LIMIT 1) AS d ON true",
         names.own("fraud_fallbacks")
     );
-    (decision, fallback)
+    (first, revision, fallback)
 }

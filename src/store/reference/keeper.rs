@@ -100,6 +100,12 @@ impl Keeper {
         Arc::clone(&self.reference)
     }
 
+    /// Why a source could not be read in the last round, one of them.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.states().find_map(|(state, _)| state.trouble.as_ref().map(ToString::to_string))
+    }
+
     /// The rates that count.
     #[cfg(test)]
     pub(super) fn rates(&self) -> Arc<Rates> {

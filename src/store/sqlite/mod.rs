@@ -27,9 +27,11 @@ use self::reader::Readers;
 use self::writer::{Message, Writer};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
+use crate::decision::Decision;
 use crate::engine::Durability;
 use crate::engine::completeness::Completeness;
 use crate::engine::ports::{Done, Entry, Log, LogError, Reading, Sink, Stored};
+use crate::store::of_revision;
 use crate::transaction::Transaction;
 
 /// How the log is opened.
@@ -206,9 +208,19 @@ impl Log for SqliteLog {
         Box::pin(self.readers.read(move |connection| reader::find(connection, &id)))
     }
 
-    fn features<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<serde_json::Value>> {
+    fn decision<'a>(&'a self, transaction_id: &'a str, revision: Option<u32>) -> Reading<'a, Option<Decision>> {
         let id = transaction_id.to_owned();
-        Box::pin(self.readers.read(move |connection| reader::features(connection, &id)))
+        let found = move |connection: &Connection| Ok(of_revision(reader::find(connection, &id)?, revision));
+        Box::pin(self.readers.read(found))
+    }
+
+    fn features<'a>(
+        &'a self,
+        transaction_id: &'a str,
+        revision: Option<u32>,
+    ) -> Reading<'a, Option<serde_json::Value>> {
+        let id = transaction_id.to_owned();
+        Box::pin(self.readers.read(move |connection| reader::features(connection, &id, revision)))
     }
 
     fn undecided(&self, limit: usize) -> Reading<'_, Vec<(Transaction, BaseAmount)>> {

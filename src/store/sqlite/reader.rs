@@ -85,10 +85,15 @@ pub(super) fn find(connection: &Connection, transaction_id: &str) -> rusqlite::R
     Ok(Some(stored))
 }
 
-pub(super) fn features(connection: &Connection, transaction_id: &str) -> rusqlite::Result<Option<Value>> {
-    let sql = "SELECT document FROM features JOIN transactions USING (number) WHERE transaction_id = ?1";
+pub(super) fn features(
+    connection: &Connection,
+    transaction_id: &str,
+    revision: Option<u32>,
+) -> rusqlite::Result<Option<Value>> {
+    let sql = "SELECT document FROM features JOIN transactions USING (number)
+               WHERE transaction_id = ?1 AND revision = coalesce(?2, revision)";
     let text: Option<String> =
-        connection.prepare_cached(sql)?.query_row([transaction_id], |row| row.get(0)).optional()?;
+        connection.prepare_cached(sql)?.query_row(params![transaction_id, revision], |row| row.get(0)).optional()?;
     text.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)
 }
 

@@ -179,6 +179,18 @@ impl Connector {
         &self.paths
     }
 
+    /// The path that a canonical field is read from, and in which unit; `None` where it is not read as it is from one path
+    /// alone.
+    pub(crate) fn plain(&self, field: &str) -> Option<(&str, Unit)> {
+        let plan = self.fields.iter().find(|plan| plan.field.name == field)?;
+        match plan.slots.as_slice() {
+            [slot] if plan.map.is_none() && plan.constant.is_none() => {
+                self.paths.get(*slot).map(|path| (path.as_str(), plan.unit))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) const fn tree(&self) -> &Tree {
         &self.tree
     }
