@@ -108,6 +108,22 @@ fn every_payment_is_decided_once_whoever_is_killed_and_its_features_are_those_of
 }
 
 #[test]
+fn a_rescore_beside_the_stream_is_killed_and_leaves_one_revision_more() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let servers = Servers::start();
+    servers.prepare(4);
+    let rest = instances(&servers, 1, 18_240);
+    let count = if is_long() { 20_000 } else { 900 };
+    let rates = if is_long() { "--rate 300 --rescore-rate 500" } else { "--rate 60 --rescore-rate 120" };
+    let outcome = servers.figures(&format!("rescore --count {count} {rates} --alone 5s --kills 2"), &rest);
+    assert_eq!((&outcome["verdict"]["rescored"], &outcome["kills"]), (&count.into(), &2.into()), "{outcome}");
+    assert!(
+        outcome["beside"]["requests"].as_u64().unwrap() > 0 && outcome["p99_times"].as_f64().unwrap() > 0.0,
+        "{outcome}"
+    );
+}
+
+#[test]
 fn servers_that_go_away_lose_nothing_and_double_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !are_own("servers that go away") {

@@ -84,17 +84,27 @@ impl Fleet {
         format!("http://127.0.0.1:{}", usize::from(self.options.port) + number)
     }
 
-    fn spawn(&mut self, number: usize) -> anyhow::Result<()> {
+    /// The program with the environment of an instance, without a word yet, and a log of this name in its folder.
+    pub(crate) fn command(&self, number: usize, log: &str) -> anyhow::Result<(Command, File)> {
         let options = &self.options;
         let folder = options.folder.join((number + 1).to_string());
         create_dir_all(&folder)?;
         let port = (usize::from(options.port) + number).to_string();
         let filled = |text: &str| fill(text, number + 1, &port, &folder.to_string_lossy());
-        let log = File::options().create(true).append(true).open(folder.join("serve.log"))?;
+        let log = File::options().create(true).append(true).open(folder.join(log))?;
         let mut command = Command::new(&options.assay);
-        command.args(options.arguments.split_whitespace().map(filled));
         command.env("ASSAY__SERVER__LISTEN", format!("127.0.0.1:{port}"));
         command.envs(options.environment.iter().map(|(key, value)| (key, filled(value))));
+        Ok((command, log))
+    }
+
+    fn spawn(&mut self, number: usize) -> anyhow::Result<()> {
+        let (mut command, log) = self.command(number, "serve.log")?;
+        let options = &self.options;
+        let folder = options.folder.join((number + 1).to_string());
+        let port = (usize::from(options.port) + number).to_string();
+        let filled = |text: &str| fill(text, number + 1, &port, &folder.to_string_lossy());
+        command.args(options.arguments.split_whitespace().map(filled));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("{} cannot be started", options.assay.display()))?;
         if let Some(place) = self.running.get_mut(number) {

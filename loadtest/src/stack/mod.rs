@@ -35,6 +35,8 @@ mod proxy;
 mod race;
 mod record;
 mod replay;
+mod rescore;
+mod rescored;
 mod scrape;
 mod servers;
 mod table;
@@ -69,6 +71,8 @@ pub(crate) enum Stack {
     Members(members::Members),
     /// The memory of an instance while PostgreSQL is away.
     Away(away::Away),
+    /// The stream beside a rescore, which is killed on its way.
+    Rescore(rescore::Rescoring),
     /// Messages that are no payments among those that are.
     Poison(poison::Poison),
     /// A line every while about the table of payments.
@@ -91,6 +95,7 @@ impl Stack {
             Self::Faults(command) => command.run(),
             Self::Members(command) => command.run(),
             Self::Away(command) => command.run(),
+            Self::Rescore(command) => command.run(),
             Self::Poison(command) => command.run(),
             Self::Watch(command) => command.run(),
             Self::Proxy(command) => command.run(),
