@@ -117,6 +117,9 @@ fn parts(wanted: Wanted) -> RescoreParts<First> {
     }
 }
 
+/// The record that stands for an id and revision, and its features.
+type Kept = BTreeMap<(String, u32), (RecordId, Vec<f64>)>;
+
 /// What lasts: the log of decisions, and how far the run had said it was.
 #[derive(Debug, Default, Clone)]
 struct Lasting {
@@ -143,7 +146,7 @@ impl Lasting {
     }
 
     /// What a destination keeps: the first record of each revision, and those that lost against it.
-    fn kept(&self) -> (BTreeMap<(String, u32), (RecordId, Vec<f64>)>, usize) {
+    fn kept(&self) -> (Kept, usize) {
         let (mut kept, mut superseded) = (BTreeMap::new(), 0);
         for (id, revision, record, features) in &self.log {
             let first = kept.entry((id.clone(), *revision)).or_insert((*record, features.clone()));
@@ -207,7 +210,7 @@ impl Outside for Process<'_> {
         let row = |(id, revision): &(&str, u32)| {
             let value =
                 |place: usize| Some(f64::from(number(id)) + f64::from(*revision) / 10.0 + place as f64 * 1_000.0);
-            (number(id) % 3 != 0).then(|| (0..names.len()).map(value).collect())
+            (!number(id).is_multiple_of(3)).then(|| (0..names.len()).map(value).collect())
         };
         Ok(of.iter().map(row).collect())
     }
@@ -226,7 +229,7 @@ impl Outside for Process<'_> {
     fn note(&mut self, position: &Position, tally: &Tally) -> Result<(), Died> {
         self.step()?;
         // Noted now and then: a position that is behind what was done.
-        if self.steps % 3 == 0 {
+        if self.steps.is_multiple_of(3) {
             self.lasting.noted = Some((position.clone(), *tally));
         }
         Ok(())
@@ -369,7 +372,7 @@ fn stored_features_are_those_of_the_newest_decision_and_who_has_none_is_left_alo
     let tally =
         Rescore::new(RescoreParts { inputs: Inputs::Stored, ..parts(range(true)) }).unwrap().run(&mut process).unwrap();
     // Of the 54: numbers of 24 to 77; a third has none stored, and of the rest half was never decided.
-    let due = |number: &u32| number % 3 != 0 && matches!(number % 6, 0 | 2 | 4);
+    let due = |number: &u32| !number.is_multiple_of(3) && matches!(number % 6, 0 | 2 | 4);
     assert_eq!(tally.scored() as usize, (24..78).filter(due).count());
     assert_eq!((tally.first, tally.looked, tally.lacking), (0, 54, 54 - tally.scored()));
     for (id, revision, _, features) in lasting.log.iter().filter(|(_, _, record, _)| record.instance == RUN) {
