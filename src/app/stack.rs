@@ -6,11 +6,12 @@
 //! end: follow nothing more ─▶ acknowledgements ─▶ last commits ─▶ leave the groups
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -43,6 +44,8 @@ pub(super) struct Stack {
     connection: Connection,
     postgres: Option<Arc<PostgresStore>>,
     mongodb: Option<Arc<MongoStore>>,
+    /// Features that are whole numbers.
+    integers: HashSet<String>,
 }
 
 impl Stack {
@@ -52,12 +55,14 @@ impl Stack {
         let connection = Connection::open(kafka_options(config)?, &rules).await?;
         let postgres = if config.postgres.is_there() { Some(open_postgres(config).await?) } else { None };
         let mongodb = if config.mongodb.is_there() { Some(mongodb::open(config).await?) } else { None };
-        Ok(Self { connection, postgres, mongodb })
+        let integers = catalogue.integers().map(str::to_owned).collect();
+        Ok(Self { connection, postgres, mongodb, integers })
     }
 
     /// The engine's log.
     pub(super) fn log(&self, runtime: Handle) -> KafkaLog {
-        let store = Stores { decisions: self.postgres.clone(), features: self.mongodb.clone() };
+        let (decisions, features, integers) = (self.postgres.clone(), self.mongodb.clone(), self.integers.clone());
+        let store = Stores { decisions, features, integers };
         self.connection.log(Arc::new(store), runtime)
     }
 
@@ -187,7 +192,7 @@ pub(crate) async fn open_log(
 ) -> anyhow::Result<(Connection, KafkaLog)> {
     let rules = topic_rules(config, catalogue, false)?;
     let connection = Connection::open(kafka_options(config)?, &rules).await?;
-    let store = Stores { decisions: Some(postgres), features: None };
+    let store = Stores { decisions: Some(postgres), features: None, integers: HashSet::new() };
     let log = connection.log(Arc::new(store), Handle::current());
     Ok((connection, log))
 }
@@ -287,6 +292,7 @@ pub(crate) async fn open_postgres(config: &Config) -> anyhow::Result<Arc<Postgre
 struct Stores {
     decisions: Option<Arc<PostgresStore>>,
     features: Option<Arc<MongoStore>>,
+    integers: HashSet<String>,
 }
 
 impl Lookup for Stores {
@@ -311,7 +317,15 @@ impl Lookup for Stores {
     ) -> Reading<'a, Option<serde_json::Value>> {
         Box::pin(async move {
             let Some(store) = &self.features else { return Ok(None) };
-            store.features_of(transaction_id, revision).await.map_err(|error| LogError::Failed(error.to_string()))
+            let found = store.features_of(transaction_id, revision).await;
+            let mut found = found.map_err(|error| LogError::Failed(error.to_string()))?;
+            // Documents have floats alone; what is a count is told as one, as by every other log.
+            for (name, value) in found.iter_mut().filter_map(Value::as_object_mut).flatten() {
+                if let Some(whole) = value.as_f64().filter(|_| self.integers.contains(name)) {
+                    *value = (whole as i64).into();
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -181,6 +181,9 @@ async fn payments_become_documents_whose_features_are_read_over_http() {
         let kept = kept.get(name).and_then(Bson::as_f64).unwrap();
         assert_eq!(value.as_f64().unwrap().to_bits(), kept.to_bits(), "{name}");
     }
+    // Counts are told as whole numbers, as on the embedded set-up.
+    let counts: Vec<_> = features.iter().filter(|(name, _)| name.contains("_tx_count_")).collect();
+    assert!(!counts.is_empty() && counts.iter().all(|(_, value)| value.is_i64()), "{counts:?}");
     assert_eq!(answer["score"].as_f64().unwrap() as f32, document.get_f64("score").unwrap() as f32);
     // Asked for later, the reasons come from the stored features.
     assert!(answer["explanation"]["margin"].is_number() && !answer["reasons"].as_array().unwrap().is_empty());

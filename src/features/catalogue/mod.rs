@@ -218,6 +218,11 @@ impl Catalogue {
         self.plan(&self.computable().collect::<Vec<_>>())
     }
 
+    /// Names of the features whose values are whole numbers: counts and flags.
+    pub fn integers(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().filter(|feature| plan::is_integer(&feature.kind)).map(|feature| feature.name.as_str())
+    }
+
     /// Whether the reference data that a feature, or one it is derived from, reads is configured.
     fn is_computable(&self, feature: &Feature) -> bool {
         match &feature.kind {
