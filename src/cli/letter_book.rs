@@ -82,7 +82,7 @@ pub(super) fn person(by: Option<&str>) -> anyhow::Result<String> {
 #[derive(Debug, Args)]
 pub(super) struct Dismissal {
     /// PARTITION:OFFSET, one or more.
-    #[arg(required_unless_present_any = ["code", "before", "fallback"])]
+    #[arg(required_unless_present_any = ["code", "before", "fallback", "row"])]
     places: Vec<String>,
     /// Every letter with this code.
     #[arg(long, conflicts_with = "places")]
@@ -93,6 +93,9 @@ pub(super) struct Dismissal {
     /// The id of a transaction that was only ever answered by a fallback; may stand several times.
     #[arg(long, value_name = "TRANSACTION_ID")]
     fallback: Vec<String>,
+    /// The id of a transaction with a decision whose row will not come; may stand several times.
+    #[arg(long, value_name = "TRANSACTION_ID")]
+    row: Vec<String>,
     /// Why they need no decision.
     #[arg(long)]
     reason: String,
@@ -116,6 +119,13 @@ impl Dismissal {
             super::say(&format!("dismissed {answers} fallbacks"));
             if answers == 0 {
                 bail!("none of these transactions has a fallback alone");
+            }
+        }
+        if !self.row.is_empty() {
+            let rows = runtime.block_on(store.dismiss_rows(&self.row, &by, &self.reason))?;
+            super::say(&format!("dismissed {rows} rows"));
+            if rows == 0 {
+                bail!("none of these transactions has a decision that waits for its row, or all were dismissed before");
             }
         }
         if self.places.is_empty() && self.code.is_none() && self.before.is_none() {

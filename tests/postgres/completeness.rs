@@ -80,7 +80,18 @@ async fn the_earliest_of_all_that_holds_is_told() {
         (waiting.waiting, waiting.oldest_waiting, waiting.applied_held_by.as_str()),
         (1, Some(Millis(HAPPENED)), "the row of waits has not appeared")
     );
-    place.pay(&["waits"]).await;
+    // Somebody says that it will not come; what was never there, or is completed, cannot be dismissed.
+    let dismissed = async |id: &str| store.dismiss_rows(&[id.to_owned()], "somebody", "a test").await.unwrap();
+    Destination::write(&store, &[decided("lost", 0.5)]).await.unwrap();
+    assert_eq!([dismissed("waits").await, dismissed("late").await, dismissed("nobody").await], [1, 0, 0]);
+    let shown_now = shown(&store).await;
+    assert_eq!((shown_now.waiting, shown_now.applied_held_by.as_str()), (1, "the row of lost has not appeared"));
+    assert_eq!([dismissed("lost").await, dismissed("lost").await], [1, 0]);
+    let passed = shown(&store).await;
+    assert_eq!((behind(&passed), passed.waiting, passed.oldest_waiting), ((Some(0), Some(0)), 0, None));
+    place.execute("DELETE FROM assay.fraud_dismissed_rows WHERE transaction_id = 'waits'").await;
+    assert_eq!(behind(&shown(&store).await), (Some(0), Some(3_600_001)));
+    place.pay(&["waits", "lost"]).await;
     let begun = Instant::now();
     while behind(&shown(&store).await).1 != Some(0) {
         assert!(begun.elapsed() < Duration::from_secs(30), "the row does not release it");

@@ -53,6 +53,7 @@ async fn own_tables(client: &Client, names: &Names, faults: &mut Vec<String>) ->
         "fraud_letters_read",
         "fraud_dead_letters",
         "fraud_rescores",
+        "fraud_dismissed_rows",
     ];
     for table in tables {
         let table = names.own(table);

@@ -23,6 +23,7 @@ pub(super) struct Watching {
     mark: Statement,
     states: Statement,
     fallbacks: Statement,
+    rows: Statement,
     places: Statement,
 }
 
@@ -58,6 +59,14 @@ impl Watching {
               WHERE transaction_id = ANY ($1::text[] COLLATE \"C\") AND undecided",
             names.own("fraud_fallbacks")
         );
+        let rows = format!(
+            "INSERT INTO {} (transaction_id, dismissed_by, reason)
+             SELECT transaction_id, $2, $3 FROM {}
+              WHERE transaction_id = ANY ($1::text[] COLLATE \"C\") AND NOT applied AND revision = 0
+             ON CONFLICT DO NOTHING",
+            names.own("fraud_dismissed_rows"),
+            names.own("fraud_decisions")
+        );
         let places = format!(
             "UPDATE {letters} SET state = 'dismissed', changed_at = now(), changed_by = $3, reason = $4
               WHERE (letter_partition, letter_offset) IN (SELECT * FROM unnest($1::integer[], $2::bigint[]))
@@ -69,6 +78,7 @@ impl Watching {
             mark: client.prepare(&mark).await?,
             states: client.prepare(&states).await?,
             fallbacks: client.prepare(&fallbacks).await?,
+            rows: client.prepare(&rows).await?,
             places: client.prepare(&places).await?,
         })
     }
@@ -135,6 +145,15 @@ impl PostgresStore {
             Ok(session.client.execute(&session.prepared.fallbacks, &[&ids, &by, &reason]).await?)
         })
         .await
+    }
+
+    /// Says of payments whose decisions wait for their rows that those will not come; of how many that is new.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn dismiss_rows(&self, ids: &[String], by: &str, reason: &str) -> Result<u64, PostgresError> {
+        self.watching(async |session| Ok(session.client.execute(&session.prepared.rows, &[&ids, &by, &reason]).await?))
+            .await
     }
 
     /// The row of the view.

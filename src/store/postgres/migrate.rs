@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "reference", text: include_str!("../../../schemas/postgres/0002_reference.sql") },
     Migration { name: "completeness", text: include_str!("../../../schemas/postgres/0003_completeness.sql") },
     Migration { name: "rescore", text: include_str!("../../../schemas/postgres/0004_rescore.sql") },
+    Migration { name: "dismissed_rows", text: include_str!("../../../schemas/postgres/0005_dismissed_rows.sql") },
 ];
 
 /// Brings the schema to the version of `migrations`.
