@@ -136,6 +136,61 @@ fn servers_that_go_away_lose_nothing_and_double_nothing() {
     assert!(outcome["disturbances"].as_array().unwrap().len() >= 2, "{outcome}");
 }
 
+/// FerretDB beside the other servers, until it is let go.
+struct FerretDb<'s>(&'s Servers);
+
+impl<'s> FerretDb<'s> {
+    fn start(servers: &'s Servers) -> Self {
+        let ferretdb = Self(servers);
+        ferretdb.told("install");
+        ferretdb.told("start");
+        ferretdb
+    }
+
+    /// What its script answers to a word.
+    fn told(&self, word: &str) -> String {
+        let mut command = Command::new(self.0.root.join("scripts/ferretdb.sh"));
+        let output = self.0.at_home(command.arg(word)).output().unwrap();
+        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for FerretDb<'_> {
+    fn drop(&mut self) {
+        let mut command = Command::new(self.0.root.join("scripts/ferretdb.sh"));
+        drop(self.0.at_home(command.arg("stop")).output());
+    }
+}
+
+#[test]
+fn a_destination_that_is_away_holds_back_no_other_and_documents_are_those_of_the_decisions() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !are_own("destinations that go away") {
+        return;
+    }
+    let servers = Servers::start();
+    let ferretdb = FerretDb::start(&servers);
+    let place = format!("{}assay", ferretdb.told("url").trim());
+    servers.prepare(4);
+    let mut rest = instances(&servers, 1, 18_230);
+    rest.extend(["--mongodb".to_owned(), place.clone()]);
+    let keep = rest.clone();
+    let key = "x:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    for pair in [format!("ASSAY__MONGODB__URL={place}"), format!("ASSAY__MONGODB__PSEUDONYM_KEYS={key}")] {
+        rest.extend(["--env".to_owned(), pair]);
+    }
+    let outcome = servers.figures("faults --outages mongodb,postgres --rate 200 --away 4s --there 8s", &rest);
+    assert_eq!(outcome["disturbances"].as_array().unwrap().len(), 2, "{outcome}");
+    assert_eq!(outcome["verdict"]["documents_missing"], 0, "{outcome}");
+    let behind = outcome["behind"].as_array().unwrap();
+    assert!(behind.len() == 2 && behind.iter().all(|one| one["beside"].is_number()), "{outcome}");
+
+    let kept = servers.figures("keep --turns 1", &keep);
+    assert_eq!(kept["documents"], outcome["verdict"]["decided"], "{kept}");
+    assert!(kept["ratio"].as_f64() > Some(0.05) && kept["compared"].as_u64() > Some(10), "{kept}");
+}
+
 #[test]
 fn an_instance_comes_and_goes_and_postgres_is_away_while_payments_wait_for_their_rows() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! How fast a full topic is worked off: from the start of assay, or from the last event, to the last completed row.
+//! How fast a full topic is worked off: from the start of assay, or from the last event, to the last completed row, and where
+//! MongoDB is named to the last document too.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use assay::base::clock::{Clock as _, Millis, SystemClock};
 use clap::Args;
 use serde::Serialize;
 
+use super::documents::{DocumentOptions, Documents};
 use super::payments::{Payments, body, moments, of_file};
 use super::producer::{Outgoing, Producer};
 use super::servers::Servers;
@@ -22,6 +24,8 @@ use crate::report::{say, say_figures};
 pub(crate) struct Backlog {
     #[command(flatten)]
     servers: Servers,
+    #[command(flatten)]
+    documents: DocumentOptions,
     /// Payments.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=MOST))]
     count: u64,
@@ -69,6 +73,9 @@ struct Outcome {
     rate: f64,
     /// Rows a second from the first completed row on.
     rate_since_first: f64,
+    /// From the same moment until all documents were kept, and documents a second; where MongoDB is named.
+    documents_seconds: Option<f64>,
+    documents_rate: Option<f64>,
     /// Processor seconds for a million payments.
     assay: Option<f64>,
     kafka: Option<f64>,
@@ -99,6 +106,11 @@ impl Backlog {
             let mut table = Table::open(&self.servers).await?;
             let before = topics::ends(&self.servers, &self.servers.decisions)?;
             let open_before = table.open_rows().await?;
+            let documents = Documents::open(&self.documents).await?;
+            let kept_before = match &documents {
+                Some(documents) => documents.exact_count().await?,
+                None => 0,
+            };
             let ids = self.fill(&mut table).await?;
             let newest = ids.get(ids.len().saturating_sub(NEWEST)..).unwrap_or_default();
             table.settle().await?;
@@ -116,6 +128,16 @@ impl Backlog {
             };
             let first = self.wait(&table, newest, open_before, begun).await?;
             let span = begun.elapsed();
+            let kept = match &documents {
+                Some(documents) => {
+                    documents.wait_for(newest, self.silence).await?;
+                    let kept = begun.elapsed();
+                    let lacking = (kept_before + self.count).saturating_sub(documents.exact_count().await?);
+                    ensure!(lacking == 0, "{lacking} documents are missing though the newest are there");
+                    Some(kept)
+                }
+                None => None,
+            };
             let child = started.as_ref().map(|started| started.0.id());
             let cpu_after = self.processor_times(child);
             drop(started);
@@ -127,7 +149,7 @@ impl Backlog {
                 Ok(())
             })?;
             let flagged = table.flagged_of(&ids).await?;
-            let outcome = self.outcome([span, first], flagged, [cpu_before, cpu_after], (records, bytes));
+            let outcome = self.outcome([span, first], kept, flagged, [cpu_before, cpu_after], (records, bytes));
             say_figures(&outcome, &outcome.line(), self.json)
         })
     }
@@ -211,6 +233,7 @@ impl Backlog {
     fn outcome(
         &self,
         [span, first]: [Duration; 2],
+        kept: Option<Duration>,
         flagged: u64,
         cpu: [[Option<f64>; 3]; 2],
         (records, bytes): (u64, usize),
@@ -226,6 +249,8 @@ impl Backlog {
             first_row_after: first.as_secs_f64(),
             rate: count / span.as_secs_f64(),
             rate_since_first: count / span.saturating_sub(first).as_secs_f64().max(1e-3),
+            documents_seconds: kept.map(|kept| kept.as_secs_f64()),
+            documents_rate: kept.map(|kept| count / kept.as_secs_f64()),
             assay: used.next().flatten(),
             kafka: used.next().flatten(),
             postgres: used.next().flatten(),
@@ -240,8 +265,11 @@ impl Outcome {
         let seconds = |used: Option<f64>| used.map_or_else(|| "not told".to_owned(), |used| format!("{used:.1}"));
         #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
         let share = self.flagged as f64 * 100.0 / self.payments as f64;
+        let documents = self.documents_rate.zip(self.documents_seconds);
+        let documents =
+            documents.map_or_else(String::new, |(rate, seconds)| format!("; documents in {seconds:.1} s: {rate:.0}/s"));
         format!(
-            "{} payments ({share:.2} % flagged) in {:.1} s: {:.0}/s ({:.0}/s from the first row, after {:.1} s); processor seconds a million: assay {}, Kafka {}, PostgreSQL {}; {} records of {:.0} bytes",
+            "{} payments ({share:.2} % flagged) in {:.1} s: {:.0}/s ({:.0}/s from the first row, after {:.1} s){documents}; processor seconds a million: assay {}, Kafka {}, PostgreSQL {}; {} records of {:.0} bytes",
             self.payments,
             self.seconds,
             self.rate,

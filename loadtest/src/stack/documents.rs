@@ -20,10 +20,34 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct DocumentOptions {
     /// MongoDB, as mongodb://127.0.0.1:27117: its documents are waited for and judged too. Without it they are not.
     #[arg(long)]
-    mongodb: Option<String>,
+    pub(crate) mongodb: Option<String>,
     /// Its database and collection of decisions.
     #[arg(long, default_value = "assay.decisions", value_parser = parse_name)]
-    documents: String,
+    pub(crate) documents: String,
+}
+
+impl DocumentOptions {
+    /// The client and the names of database and collection; `None` where no server is named.
+    pub(crate) async fn client(&self) -> anyhow::Result<Option<(Client, &str, &str)>> {
+        let Some(url) = &self.mongodb else { return Ok(None) };
+        // Why no word of the driver's: it may quote the url, and with it a password.
+        let parsed = ClientOptions::parse(url).await;
+        let mut client = parsed.map_err(|_quoting| anyhow::anyhow!("--mongodb is no url of MongoDB"))?;
+        let is_here = |address: &ServerAddress| match address {
+            ServerAddress::Tcp { host, .. } => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            _ => true,
+        };
+        ensure!(
+            client.hosts.iter().all(is_here),
+            "--mongodb must name a host of this machine: load goes to this machine only"
+        );
+        client.app_name = Some("loadtest".to_owned());
+        client.server_selection_timeout = Some(Duration::from_secs(10));
+        let (database, collection) = self.documents.split_once('.').context("--documents is DATABASE.COLLECTION")?;
+        Ok(Some((Client::with_options(client)?, database, collection)))
+    }
 }
 
 /// What the harness looks at in a document.
@@ -46,27 +70,39 @@ pub(crate) struct Documents(Collection<Document>);
 impl Documents {
     /// `None` where no server is named.
     pub(crate) async fn open(options: &DocumentOptions) -> anyhow::Result<Option<Self>> {
-        let Some(url) = &options.mongodb else { return Ok(None) };
-        let mut client = ClientOptions::parse(url).await.context("--mongodb is no url of MongoDB")?;
-        let is_here = |address: &ServerAddress| match address {
-            ServerAddress::Tcp { host, .. } => {
-                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
-            _ => true,
-        };
-        ensure!(
-            client.hosts.iter().all(is_here),
-            "--mongodb must name a host of this machine: load goes to this machine only"
-        );
-        client.app_name = Some("loadtest".to_owned());
-        client.server_selection_timeout = Some(Duration::from_secs(10));
-        let (database, collection) = options.documents.split_once('.').context("--documents is DATABASE.COLLECTION")?;
-        Ok(Some(Self(Client::with_options(client)?.database(database).collection(collection))))
+        let place = options.client().await?;
+        Ok(place.map(|(client, database, collection)| Self(client.database(database).collection(collection))))
+    }
+
+    /// Whether this payment's is there.
+    pub(crate) async fn has(&self, id: &str) -> anyhow::Result<bool> {
+        Ok(self.0.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 }).await?.is_some())
     }
 
     /// How many there are.
     pub(crate) async fn count(&self) -> anyhow::Result<u64> {
         Ok(self.0.estimated_document_count().await?)
+    }
+
+    /// How many there are, counted one by one.
+    pub(crate) async fn exact_count(&self) -> anyhow::Result<u64> {
+        Ok(self.0.count_documents(doc! {}).await?)
+    }
+
+    /// Waits until those of these payments are there, the newest of a run: each partition is kept in its order.
+    pub(crate) async fn wait_for(&self, newest: &[String], silence: Duration) -> anyhow::Result<()> {
+        let mut since = (self.count().await?, Instant::now());
+        for id in newest.iter().rev() {
+            while !self.has(id).await? {
+                let there = self.count().await?;
+                if there > since.0 {
+                    since = (there, Instant::now());
+                }
+                ensure!(since.1.elapsed() < silence, "no document was kept for {} s", silence.as_secs());
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until there are `wanted`; gives up when none was added for `silence`.

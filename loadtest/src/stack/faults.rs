@@ -1,21 +1,24 @@
 //! A trial while the servers are away, one after the other, and the network between them and assay is bad.
 //!
 //! A server is away in one of two ways: ended and started again by the project's scripts, which inherit the environment
-//! (ASSAY_KAFKA_PORT, ASSAY_KAFKA_DATA, ASSAY_POSTGRES_PORT, ASSAY_POSTGRES_DATA), or with `--pause` held still by a signal, so that its
-//! connections stay open and nothing answers. A node of a Kafka of three is killed with no warning; meanwhile the other two
-//! have to carry the stream, so rows must be completed while it is away.
+//! (ASSAY_KAFKA_PORT, ASSAY_KAFKA_DATA, the same of ASSAY_POSTGRES_ and ASSAY_FERRETDB_), or with `--pause` held still by a
+//! signal, so that its connections stay open and nothing answers. A node of a Kafka of three is killed with no warning; meanwhile the other two
+//! have to carry the stream, so rows must be completed while it is away. With `--mongodb` both destinations are looked at all
+//! the time: one that is away must hold back no other.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::cpu::tree;
+use super::lag::{Behind, MONGODB, Outage, POSTGRES, Watch};
 use super::proxy::{Chaos, Proxy, parse_link};
 use super::servers::turn;
 use super::table::Table;
-use super::trial::{Scene, Trial};
+use super::trial::{Outcome, Scene, Trial};
 use crate::client::runtime;
 use crate::report::say_figures;
 
@@ -32,8 +35,8 @@ pub(crate) struct Faults {
     /// How long all are there before, between and after.
     #[arg(long, default_value = "20s", value_parser = assay::base::span::parse)]
     there: Duration,
-    /// Hold them still instead of ending them; the two processes are needed.
-    #[arg(long, requires = "kafka_pid", requires = "postgres_pid")]
+    /// Hold them still instead of ending them; their processes are needed.
+    #[arg(long)]
     pause: bool,
     /// Process of Kafka.
     #[arg(long)]
@@ -41,6 +44,12 @@ pub(crate) struct Faults {
     /// Process of PostgreSQL.
     #[arg(long)]
     postgres_pid: Option<u32>,
+    /// Process of what keeps documents.
+    #[arg(long)]
+    mongodb_pid: Option<u32>,
+    /// What starts and stops it, as the project's script does.
+    #[arg(long, default_value = "scripts/ferretdb.sh")]
+    mongodb_script: String,
     /// A proxy between assay and a server, as often as needed: 127.0.0.1:19340=127.0.0.1:19112. The instances'
     /// environment must lead them through it; Kafka's second listener (ASSAY_KAFKA_PROXY_PORT) keeps its clients there.
     #[arg(long = "proxy", value_name = "LISTEN=TARGET", value_parser = parse_link)]
@@ -56,6 +65,8 @@ enum Server {
     Kafka,
     /// PostgreSQL.
     Postgres,
+    /// What keeps documents.
+    Mongodb,
     /// A node of a Kafka of three (`scripts/kafka.sh start --nodes 3`, with every node in --kafka).
     #[value(name = "node-1")]
     Node1,
@@ -76,9 +87,27 @@ impl Server {
             Self::Node1 => Some("1"),
             Self::Node2 => Some("2"),
             Self::Node3 => Some("3"),
-            Self::Kafka | Self::Postgres | Self::None => None,
+            Self::Kafka | Self::Postgres | Self::Mongodb | Self::None => None,
         }
     }
+
+    /// The destination that it is.
+    const fn destination(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some(POSTGRES),
+            Self::Mongodb => Some(MONGODB),
+            _ => None,
+        }
+    }
+}
+
+/// How it went.
+#[derive(Debug, Serialize)]
+struct Course {
+    /// How far behind the destinations were, where both are looked at.
+    behind: Vec<Behind>,
+    #[serde(flatten)]
+    trial: Outcome,
 }
 
 impl Faults {
@@ -90,24 +119,40 @@ impl Faults {
             for (listen, target) in &self.proxies {
                 proxies.push(Proxy::start(*listen, *target, self.chaos.clone()).await?);
             }
-            let mut outcome = self.trial.run(|scene| self.disturb(scene)).await?;
-            outcome.disturbances.extend(proxies.iter().map(Proxy::line));
-            let line = format!("{}\n  {}", outcome.line(), outcome.disturbances.join("\n  "));
-            say_figures(&outcome, &line, self.trial.json)?;
-            ensure!(outcome.verdict.is_clean(), "what was decided is not what it must be");
-            let done = outcome.disturbances.len() - proxies.len();
+            let mut behind = Vec::new();
+            let mut trial = self.trial.run(|scene| self.watched(scene, &mut behind)).await?;
+            trial.disturbances.extend(proxies.iter().map(Proxy::line));
+            let course = Course { behind, trial };
+            say_figures(&course, &course.line(), self.trial.json)?;
+            ensure!(course.trial.verdict.is_clean(), "what was decided is not what it must be");
+            let done = course.trial.disturbances.len() - proxies.len();
             ensure!(done == outages as usize, "{done} of {outages} outages fell into the run: send more payments");
             Ok(())
         })
     }
 
-    async fn disturb(&self, mut scene: Scene) -> anyhow::Result<Vec<String>> {
+    /// The disturbance, and how far behind the destinations are meanwhile.
+    async fn watched(&self, scene: Scene, behind: &mut Vec<Behind>) -> anyhow::Result<Vec<String>> {
+        let mut outages = Vec::new();
+        let watch = Watch::start(&self.trial.servers, &self.trial.documents, &scene).await?;
+        let done = self.disturb(scene, &mut outages).await?;
+        if let Some(watch) = watch {
+            *behind = watch.end(&outages).await?;
+        }
+        Ok(done)
+    }
+
+    async fn disturb(&self, mut scene: Scene, outages: &mut Vec<Outage>) -> anyhow::Result<Vec<String>> {
         let (begun, mut done) = (Instant::now(), Vec::new());
         for server in &self.outages {
             if *server == Server::None || !scene.sleep(self.there).await {
                 continue;
             }
+            close(outages);
             let from = begun.elapsed().as_secs_f64();
+            if let Some(of) = server.destination() {
+                outages.push(Outage { of, from: Instant::now(), until: None });
+            }
             self.turn(*server, false).await?;
             let rows = match server.node() {
                 Some(_) => Some(self.rows_while_away(&scene).await?),
@@ -125,6 +170,7 @@ impl Faults {
             done.push(line);
         }
         scene.sleep(self.there).await;
+        close(outages);
         Ok(done)
     }
 
@@ -144,17 +190,34 @@ impl Faults {
         let (script, pid) = match server {
             Server::Kafka | Server::Node1 | Server::Node2 | Server::Node3 => ("scripts/kafka.sh", self.kafka_pid),
             Server::Postgres => ("scripts/postgres.sh", self.postgres_pid),
+            Server::Mongodb => (self.mongodb_script.as_str(), self.mongodb_pid),
             Server::None => return Ok(()),
         };
         if let Some(node) = server.node() {
             turn(script, &[if back { "start" } else { "kill" }, "--node", node]).await
         } else if self.pause {
-            let root = pid.context("--pause needs --kafka-pid and --postgres-pid")?;
+            let root =
+                pid.context("--pause needs the processes of what is away: --kafka-pid, --postgres-pid, --mongodb-pid")?;
             let processes: Vec<String> = tree(root)?.iter().map(u32::to_string).collect();
             let signal = std::iter::once(if back { "-CONT" } else { "-STOP" });
             turn("kill", &signal.chain(processes.iter().map(String::as_str)).collect::<Vec<_>>()).await
         } else {
             turn(script, &[if back { "start" } else { "stop" }]).await
         }
+    }
+}
+
+/// What follows counts for another outage.
+fn close(outages: &mut [Outage]) {
+    if let Some(last) = outages.last_mut() {
+        last.until.get_or_insert_with(Instant::now);
+    }
+}
+
+impl Course {
+    fn line(&self) -> String {
+        let behind = self.behind.iter().map(Behind::line);
+        let lines: Vec<String> = self.trial.disturbances.iter().cloned().chain(behind).collect();
+        format!("{}\n  {}", self.trial.line(), lines.join("\n  "))
     }
 }

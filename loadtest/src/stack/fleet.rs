@@ -40,6 +40,14 @@ pub(crate) struct Options {
     ready_within: Duration,
 }
 
+impl Options {
+    /// The same with more environment, which wins over what was there.
+    pub(crate) fn with(&self, pairs: &[(&str, String)]) -> Self {
+        let more = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        Self { environment: self.environment.iter().cloned().chain(more).collect(), ..self.clone() }
+    }
+}
+
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| format!("{text:?} is not KEY=VALUE"))

@@ -13,13 +13,16 @@ mod away;
 mod backlog;
 mod bad;
 mod bare;
+mod bare_keep;
 mod beside;
 mod cpu;
 mod documents;
 mod faults;
 mod fleet;
 mod judge;
+mod keep;
 mod kills;
+mod lag;
 mod latency;
 mod letters;
 mod members;
@@ -59,6 +62,8 @@ pub(crate) enum Stack {
     Bare(bare::Bare),
     /// How fast a full topic is worked off.
     Backlog(backlog::Backlog),
+    /// How fast decisions become documents, against a consumer that does nothing else.
+    Keep(keep::Keep),
     /// /predict beside a stream, and the empty handler beside the same stream.
     Predict(beside::Beside),
     /// The same id to two instances and to the topic at once.
@@ -89,6 +94,7 @@ impl Stack {
             Self::Latency(command) => command.run(),
             Self::Bare(command) => command.run(),
             Self::Backlog(command) => command.run(),
+            Self::Keep(command) => command.run(),
             Self::Predict(command) => command.run(),
             Self::Race(command) => command.run(),
             Self::Parity(command) => command.run(),

@@ -12,6 +12,7 @@ use assay::base::clock::Millis;
 use assay::transaction::Transaction;
 use serde::Serialize;
 
+use super::lag::Departures;
 use super::pace::Pace;
 use super::payments::body;
 use super::producer::{Outgoing, Producer};
@@ -89,6 +90,8 @@ pub(crate) struct Sending {
     pub(crate) slice: usize,
     /// Raised when what was sent is enough.
     pub(crate) enough: Arc<AtomicBool>,
+    /// Where payments that leave are noted.
+    pub(crate) departures: Arc<Departures>,
 }
 
 /// What was sent.
@@ -126,8 +129,9 @@ pub(crate) fn send(
         let Some(payment) = payments.get(event.number) else { continue };
         match event.kind {
             Kind::Payment => {
-                pace.wait(sent.payments);
                 let payload = body(payment)?;
+                pace.wait(sent.payments);
+                sending.departures.note(event.number);
                 let topic = &servers.transactions;
                 producer.send(Outgoing { topic, key: &payment.customer_id, payload: &payload })?;
                 sent.payments += 1;

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, watch};
 use super::documents::{DocumentOptions, Documents};
 use super::fleet::{Fleet, Options};
 use super::judge::{Expected, Judge, Verdict};
+use super::lag::Departures;
 use super::pace::parse_rate;
 use super::payments::{Payments, moments, of_file};
 use super::record::Decoder;
@@ -38,7 +39,7 @@ pub(crate) struct Trial {
     #[command(flatten)]
     pub(crate) servers: Servers,
     #[command(flatten)]
-    documents: DocumentOptions,
+    pub(crate) documents: DocumentOptions,
     #[command(flatten)]
     pub(crate) fleet: Options,
     /// File of payments: .parquet, .csv, .ndjson; without it simulated ones, which happen at the pace at which they are sent.
@@ -108,6 +109,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Scene {
     pub(crate) fleet: Arc<Mutex<Fleet>>,
     pub(crate) payments: Arc<Vec<Transaction>>,
+    /// When they left.
+    pub(crate) departures: Arc<Departures>,
     /// True once everything was sent: no disturbance begins after that.
     pub(crate) ended: watch::Receiver<bool>,
 }
@@ -163,14 +166,22 @@ impl Trial {
 
         let fleet = Arc::new(Mutex::new(Fleet::start(&self.fleet).await?));
         let (ended, watched) = watch::channel(false);
-        let scene = Scene { fleet: Arc::clone(&fleet), payments: Arc::clone(&payments), ended: watched };
+        let departures = Arc::new(Departures::new(payments.len(), self.rate));
+        let scene = Scene {
+            fleet: Arc::clone(&fleet),
+            payments: Arc::clone(&payments),
+            departures: Arc::clone(&departures),
+            ended: watched,
+        };
         let enough = Arc::new(AtomicBool::new(false));
         let disturbed = async {
             let disturbances = disturb(scene).await?;
             enough.store(self.until_over, Ordering::Relaxed);
             anyhow::Ok(disturbances)
         };
-        let sending = self.send(Arc::clone(&payments), ended, Arc::clone(&enough));
+        let sending =
+            Sending { rate: self.rate, slice: usize::try_from(self.slice)?, enough: Arc::clone(&enough), departures };
+        let sending = self.send(Arc::clone(&payments), ended, sending);
         let (sent, disturbances) = tokio::try_join!(sending, disturbed)?;
 
         // Simulated payments, of which the last may be unsent, are sent in their order.
@@ -207,10 +218,9 @@ impl Trial {
         &self,
         payments: Arc<Vec<Transaction>>,
         ended: watch::Sender<bool>,
-        enough: Arc<AtomicBool>,
+        sending: Sending,
     ) -> anyhow::Result<Sent> {
         let (servers, verdicts, delay) = (self.servers.clone(), self.verdicts, self.label_delay);
-        let sending = Sending { rate: self.rate, slice: usize::try_from(self.slice)?, enough };
         let patience = self.silence.max(Duration::from_secs(120));
         let sent = tokio::task::spawn_blocking(move || {
             let events = plan(&payments, verdicts, delay);

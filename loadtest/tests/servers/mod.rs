@@ -76,8 +76,9 @@ impl Servers {
         let folder = root.join(format!(".cache/test-stack/{name}"));
         std::fs::create_dir_all(&folder).unwrap();
         // Held together, so that no two are the same.
-        let ports = [nodes, nodes, 1, nodes].map(free);
-        let [kafka, controller, postgres, secured] = [0, 1, 2, 3].map(|number: usize| ports.get(number).unwrap().0);
+        let ports = [nodes, nodes, 1, nodes, 1].map(free);
+        let [kafka, controller, postgres, secured, ferretdb] =
+            [0, 1, 2, 3, 4].map(|number: usize| ports.get(number).unwrap().0);
         drop(ports);
         let environment = vec![
             ("ASSAY_KAFKA_DATA", folder.join("kafka").display().to_string()),
@@ -85,6 +86,8 @@ impl Servers {
             ("ASSAY_KAFKA_CONTROLLER_PORT", controller.to_string()),
             ("ASSAY_POSTGRES_DATA", folder.join("postgres/data").display().to_string()),
             ("ASSAY_POSTGRES_PORT", postgres.to_string()),
+            ("ASSAY_FERRETDB_DATA", folder.join("ferretdb/data").display().to_string()),
+            ("ASSAY_FERRETDB_PORT", ferretdb.to_string()),
         ];
         let secure = secure.then_some(secured);
         let own: Vec<_> =
