@@ -69,7 +69,7 @@ impl Mongodb {
                 name.is_empty() || is_collection(name)
             }),
             ttl: reader.take_in("mongodb.ttl", S(730 * 24 * HOUR), Duration::ZERO..=S(24_000 * 24 * HOUR)),
-            batch: reader.take_in("mongodb.batch", 1_000, 1..=10_000),
+            batch: reader.take_in("mongodb.batch", 2_000, 1..=10_000),
             linger: reader.take_in("mongodb.linger", Duration::ZERO, Duration::ZERO..=S(1)),
             connect_timeout: reader.take_in("mongodb.connect_timeout", S(2), MS(10)..=S(60)),
             selection_timeout: reader.take_in("mongodb.selection_timeout", S(1), MS(10)..=S(60)),

@@ -54,7 +54,7 @@ async fn a_batch_of_nothing_else_is_handed_back_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_refuses_for_itself_is_found_among_a_thousand() {
+async fn what_the_server_refuses_for_itself_is_found_in_each_part_of_a_batch() {
     let place = Place::new().await;
     let store = place.store();
     // A rule of the collection's owner; the stand-in has none and refuses a name that MongoDB takes.
@@ -67,9 +67,12 @@ async fn what_the_server_refuses_for_itself_is_found_among_a_thousand() {
         true => decided(id, 0.95),
         false => with_features(decided(id, 0.5), &[("$a", 1.0)]),
     };
-    let mut batch: Vec<_> = (0..1_000).map(|at| decided(&format!("tx-{at}"), 0.5)).collect();
-    (batch[123], batch[999]) = (wrong("refused-1"), wrong("refused-2"));
+    let mut batch: Vec<_> = (0..2_500).map(|at| decided(&format!("tx-{at}"), 0.5)).collect();
+    let places = [123, 999, 1_000, 2_499];
+    for at in places {
+        batch[at] = wrong(&format!("refused-{at}"));
+    }
     let kept = store.write(&batch).await.unwrap();
     let refused: Vec<_> = kept.refused.iter().map(|refused| (refused.index, refused.code)).collect();
-    assert_eq!((kept.new, refused), (998, vec![(123, REFUSED), (999, REFUSED)]));
+    assert_eq!((kept.new, refused), (2_496, places.map(|at| (at, REFUSED)).to_vec()));
 }

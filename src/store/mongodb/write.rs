@@ -10,7 +10,7 @@
 //!
 //! Invariants: a document is replaced only by a higher revision of it, in one operation of the server: whoever comes late
 //! changes nothing. Writing a batch again changes nothing. A document that is refused for itself is handed back and delays
-//! no other.
+//! no other. Parts of a batch are inserted side by side; of an id only one document is among them.
 //! Cancel safety: what was sent is done by the server or not at all, a document at a time; a batch that was cut off is
 //! written again, whole.
 
@@ -19,6 +19,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use futures_util::future::try_join_all;
 use mongodb::Collection;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
@@ -28,6 +29,10 @@ use super::fault::MongoError;
 use super::options::MongoOptions;
 use crate::base::seal::NONCE_BYTES;
 use crate::engine::delivery::{Delivered, Kept, REFUSED, Refused};
+
+/// Documents of a part that is inserted by itself, and the most parts that are on their way together.
+const PART: usize = 1_000;
+const MOST_PARTS: usize = 4;
 
 /// Ids that are asked for together.
 const ASKED: usize = 1_000;
@@ -59,7 +64,7 @@ pub(super) async fn write(place: &Place<'_>, batch: &[Delivered]) -> Result<Kept
     let document = |full: &Full<'_>| full.document(&place.options.pseudonyms, &place.options.personal);
     let (fulls, documents) = fitting(fulls, document, &mut kept);
     let limit = place.options.operation_timeout;
-    let fates = insert(&place.decisions, &documents, limit).await?;
+    let fates = insert_together(&place.decisions, &documents, limit).await?;
     let mut present = Vec::new();
     for ((full, document), fate) in fulls.iter().zip(&documents).zip(fates) {
         match fate {
@@ -74,7 +79,7 @@ pub(super) async fn write(place: &Place<'_>, batch: &[Delivered]) -> Result<Kept
     if let (Some(collection), Some(raw)) = (&place.raw, &place.options.raw) {
         let sealed = |full: &Full<'_>| full.raw(&raw.seals, rand::random::<[u8; NONCE_BYTES]>());
         let (fulls, documents) = fitting(fulls, sealed, &mut kept);
-        let fates = insert(collection, &documents, limit).await?;
+        let fates = insert_together(collection, &documents, limit).await?;
         for (full, fate) in fulls.iter().zip(fates) {
             if let Fate::Refused(message) = fate {
                 refuse(&mut kept, full, REFUSED, message);
@@ -134,6 +139,18 @@ fn refuse(kept: &mut Kept, full: &Full<'_>, code: &'static str, message: String)
     if !kept.refused.iter().any(|refused| refused.index == full.index) {
         kept.refused.push(Refused { index: full.index, code, message });
     }
+}
+
+/// What becomes of each document. Parts of a large batch are inserted side by side: a server works on each connection's
+/// command on one core.
+async fn insert_together(
+    collection: &Collection<RawDocumentBuf>,
+    documents: &[RawDocumentBuf],
+    limit: Duration,
+) -> Result<Vec<Fate>, MongoError> {
+    let part = documents.len().div_ceil(MOST_PARTS).max(PART);
+    let parts = documents.chunks(part).map(|some| insert(collection, some, limit));
+    Ok(try_join_all(parts).await?.concat())
 }
 
 /// What becomes of each document. Where the server refuses all of a part at once, its halves are tried, down to one.
