@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod outage;
+mod outputs;
 mod place;
 mod privacy;
 mod proxy;

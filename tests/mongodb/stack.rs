@@ -26,24 +26,29 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Kafka of this test alone.
-struct Kafka {
+pub(crate) struct Kafka {
     folder: PathBuf,
     ports: [u16; 2],
 }
 
 impl Kafka {
     fn start() -> Self {
+        Self::start_as("stack")
+    }
+
+    /// One whose folder has this in its name.
+    pub(crate) fn start_as(name: &str) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held = [free(), free()];
         let ports = [0, 1].map(|at: usize| held[at].local_addr().unwrap().port());
         drop(held);
-        let folder = Path::new(ROOT).join(format!(".cache/test-mongodb/{}-kafka", std::process::id()));
+        let folder = Path::new(ROOT).join(format!(".cache/test-mongodb/{}-{name}-kafka", std::process::id()));
         let kafka = Self { folder, ports };
         assert!(kafka.script("start"), "Kafka does not start");
         kafka
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[0])
     }
 
@@ -59,7 +64,7 @@ impl Kafka {
             .success()
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.address()).set("group.id", "test").set("auto.offset.reset", "earliest");
         config.set("partitioner", "murmur2_random").set("enable.auto.commit", "false");
