@@ -35,6 +35,22 @@ async fn what_has_a_fallback_alone_holds_the_watermark_until_it_is_decided() {
 }
 
 #[tokio::test]
+async fn what_is_being_scored_holds_it_before_any_log_knows_it() {
+    let house = house().await;
+    house.engine.decide(transaction("a", 10 * MINUTE, 700), soon()).await.unwrap();
+    house.model.set(Scores::Never);
+    let asked = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        house.engine.completeness(ALLOWED).await.unwrap()
+    };
+    let open = house.engine.decide(transaction("b", 2 * MINUTE, 700), received(Duration::from_millis(500)));
+    let (answered, held) = tokio::join!(open, asked);
+    assert_eq!((held.watermark, held.undecided), (Some(Millis(START + 2 * MINUTE - 1)), 1), "{held:?}");
+    assert_eq!(held.oldest_undecided, None, "the log held it, not the memory");
+    assert!(answered.unwrap().decision.revision.is_none());
+}
+
+#[tokio::test]
 async fn what_waits_on_the_disk_alone_holds_it_too() {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteOptions::at(folder.path().join("assay.db"), Durability::Committed);
