@@ -44,6 +44,8 @@ def settings(folder):
         environment[name] = ports[there]
     for server in ("KAFKA", "POSTGRES", "FERRETDB"):
         environment[f"ASSAY_{server}_DATA"] = str(folder / server.lower())
+    # The page's commands read the shipped configuration, which has the page's port.
+    environment["ASSAY__POSTGRES__PORT"] = ports["15432"]
     environment["ASSAY__SERVER__LISTEN"] = f"127.0.0.1:{ports[HTTP]}"
     environment["ASSAY__STREAM__SNAPSHOT_DIRECTORY"] = str(folder / "snapshots")
     environment["ASSAY__HISTORY__HASH_KEY_FILE"] = str(folder / "history.key")
