@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_named_goes_before_what_is_found() {
-        let found = places(Path::new("/work"), None);
+        let found = places(Path::new("/srv/assay"), None);
         let all = |_: &Path| true;
         let [a, b] = ["/a.so", "/b.so"].map(Path::new);
         assert_eq!(search(Some(a), Some(b), &found, all).unwrap(), a);
@@ -74,8 +74,8 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_a_fault_and_names_its_source() {
-        let found = places(Path::new("/work"), None);
-        let there = "/work/.cache/onnxruntime/1.31.1/libonnxruntime.so";
+        let found = places(Path::new("/srv/assay"), None);
+        let there = "/srv/assay/.cache/onnxruntime/1.31.1/libonnxruntime.so";
         let fault = search(Some(Path::new("/a.so")), None, &found, at(there)).unwrap_err().to_string();
         assert!(fault.contains("/a.so") && fault.contains("the configuration"), "{fault}");
         let fault = search(None, Some(Path::new("/b.so")), &found, at(there)).unwrap_err().to_string();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn absence_says_what_to_do() {
-        let fault = search(None, None, &places(Path::new("/work"), None), |_| false).unwrap_err().to_string();
+        let fault = search(None, None, &places(Path::new("/srv/assay"), None), |_| false).unwrap_err().to_string();
         assert!(fault.contains("make onnxruntime") && fault.contains("ORT_DYLIB_PATH"), "{fault}");
     }
 
