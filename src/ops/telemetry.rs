@@ -1,11 +1,19 @@
 //! Logs to standard error: for people, or one JSON object a line. Standard output belongs to what a command answers.
 //!
 //! WARN is something unexpected that lost nothing; ERROR is something lost, or a person is needed.
-//! No identifier of a payment, a customer, a card or a device is ever logged.
+//! No identifier of a payment, a customer, a card or a device is ever logged: below INFO libraries print what they are given
+//! (tokio-postgres every parameter of a statement), so there assay alone is heard, whatever the level.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
+
+/// Targets of this program.
+const OURS: &str = "assay";
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +32,19 @@ pub enum LogFormat {
 pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(level).map_err(|error| format!("the log level {level:?} is not a filter: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let heard = registry().with(filter).with(filter_fn(is_ours));
+    let lines = fmt::layer().with_writer(std::io::stderr);
     // A refusal means that a subscriber is there already, as in a test: its lines do as well.
     let _already = match format {
-        LogFormat::Human => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Human => heard.with(lines.with_target(false).with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => heard.with(lines.json().flatten_event(true)).try_init(),
     };
     Ok(())
+}
+
+/// Whether a line may be written at all.
+fn is_ours(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target() == OURS || line.target().starts_with("assay::")
 }
 
 /// Whether `level` is one that [`start`] takes.
