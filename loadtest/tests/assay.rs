@@ -180,7 +180,7 @@ fn a_destination_that_is_away_holds_back_no_other_and_documents_are_those_of_the
     for pair in [format!("ASSAY__MONGODB__URL={place}"), format!("ASSAY__MONGODB__PSEUDONYM_KEYS={key}")] {
         rest.extend(["--env".to_owned(), pair]);
     }
-    let outcome = servers.figures("faults --outages mongodb,postgres --rate 200 --away 4s --there 8s", &rest);
+    let outcome = servers.figures("faults --outages mongodb,postgres --rate 100 --away 4s --there 6s", &rest);
     assert_eq!(outcome["disturbances"].as_array().unwrap().len(), 2, "{outcome}");
     assert_eq!(outcome["verdict"]["documents_missing"], 0, "{outcome}");
     let behind = outcome["behind"].as_array().unwrap();

@@ -132,7 +132,9 @@ async fn follow(mut asked: Asked, scene: Scene, ending: Arc<AtomicBool>) -> Vec<
     let (mut place, mut looks) = (0, Vec::new());
     while !ending.load(Ordering::Relaxed) {
         let mut behind = Duration::ZERO;
-        while let Some((number, left)) = scene.departures.at(place) {
+        while !ending.load(Ordering::Relaxed)
+            && let Some((number, left)) = scene.departures.at(place)
+        {
             let Some(payment) = scene.payments.get(number) else { break };
             let answer = tokio::time::timeout(PATIENCE, asked.has(&payment.transaction_id)).await;
             if !matches!(answer, Ok(Ok(true))) {
@@ -140,6 +142,10 @@ async fn follow(mut asked: Asked, scene: Scene, ending: Arc<AtomicBool>) -> Vec<
                 break;
             }
             place += 1;
+            // A destination that answers slowly is looked at all the same: what was there by now is at most so far behind.
+            if looks.last().is_none_or(|look: &Look| look.at.elapsed() >= LOOK) {
+                looks.push(Look { at: Instant::now(), behind: left.elapsed() });
+            }
         }
         looks.push(Look { at: Instant::now(), behind });
         tokio::time::sleep(LOOK).await;
