@@ -58,8 +58,9 @@ end_servers() {
 # Ends everything, in order; the exit status of assay is the function's.
 end_all() {
   local code=0
-  if alive "$payments"; then end "$payments" INT || true; fi
-  if alive "$watch"; then end "$watch" INT || true; fi
+  # Not INT: what is started in the background of a shell ignores it.
+  if alive "$payments"; then end "$payments" TERM || true; fi
+  if alive "$watch"; then end "$watch" TERM || true; fi
   if alive "$server"; then end "$server" TERM || code=$?; fi
   end_servers
   return "$code"

@@ -101,7 +101,8 @@ def check(blocks, page, folder):
             except (Fault, subprocess.TimeoutExpired) as fault:
                 faults.append(f"line {line}: {fault}")
     finally:
-        stack.send_signal(signal.SIGINT)
+        # Not SIGINT: what is started in the background of a shell ignores it, and so does whatever that starts.
+        stack.send_signal(signal.SIGTERM)
         try:
             status = stack.wait(timeout=120)
         except subprocess.TimeoutExpired:
@@ -122,7 +123,8 @@ def main():
     page = PAGE.read_text(encoding="utf-8")
     blocks = [block for block in BLOCK.finditer(page) if block["language"] == "sh"]
     # Beside the checkout, where every user may come: PostgreSQL runs as one of its own.
-    with tempfile.TemporaryDirectory(prefix="assay-walk-") as made:
+    # What a stack that would not end still writes there must not hide why.
+    with tempfile.TemporaryDirectory(prefix="assay-walk-", ignore_cleanup_errors=True) as made:
         os.chmod(made, 0o755)
         faults = check(blocks, page, pathlib.Path(made))
     for fault in faults:

@@ -9,7 +9,7 @@
 //! In: records. Out: what the destination keeps. A batch is what queued while the one before was written; behind a full
 //! one the next is read meanwhile. Offsets are committed after the destination has kept everything below them, and only for
 //! partitions that are still this member's. A destination that is down delays nobody else: the backlog stays in Kafka, this
-//! loop goes on polling for its group.
+//! loop goes on polling for its group. An end waits [`LAST`] for a destination at most: what it keeps later is repeated then.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::Offset;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -47,6 +48,12 @@ pub struct DeliveryOptions {
 
 const POLL: Duration = Duration::from_millis(20);
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// A batch that takes longer holds the partitions, so that this member can show its group a sign of life meanwhile.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long putting a record back may take.
+const PUT_BACK: Duration = Duration::from_secs(1);
+/// How long an end waits for the batch at hand.
+const LAST: Duration = Duration::from_secs(2);
 /// Pauses after tries that failed: doubled from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -256,8 +263,7 @@ impl<D: Destination> Work<D> {
             let until = Instant::now() + pause;
             pause = (pause * 2).min(PAUSES.1);
             while Instant::now() < until {
-                // Paused partitions bring nothing; the poll keeps this member in its group.
-                let _nothing = self.consumer.poll(POLL);
+                self.keep_in_group(POLL);
                 if self.stop.load(Ordering::Relaxed) || !self.is_assigned(batch) {
                     return None;
                 }
@@ -282,7 +288,7 @@ impl<D: Destination> Work<D> {
         let mut burial = Burial::new(&self.dead_letters, (&self.topic, destination), &self.metrics, messages, refused);
         self.hold(true);
         while !burial.is_done() {
-            let _nothing = self.consumer.poll(POLL);
+            self.keep_in_group(POLL);
             if self.stop.load(Ordering::Relaxed) || !self.is_assigned(batch) {
                 return false;
             }
@@ -299,10 +305,47 @@ impl<D: Destination> Work<D> {
         })
     }
 
-    fn end(&self, writing: JoinHandle<Result<Kept, DestinationError>>) -> Result<Kept, DestinationError> {
+    /// What became of it. Once the end is asked for, it is given up after [`LAST`].
+    fn end(&self, mut writing: JoinHandle<Result<Kept, DestinationError>>) -> Result<Kept, DestinationError> {
         let destination = self.destination.name();
-        let ended = |error: JoinError| Err(DestinationError::Unavailable { destination, reason: error.to_string() });
-        self.runtime.block_on(writing).unwrap_or_else(ended)
+        let away = |reason: String| Err(DestinationError::Unavailable { destination, reason });
+        let (begun, mut held, mut asked) = (Instant::now(), false, None);
+        let written = loop {
+            let waited = async { tokio::time::timeout(POLL, &mut writing).await };
+            if let Ok(ended) = self.runtime.block_on(waited) {
+                break ended.unwrap_or_else(|error: JoinError| away(error.to_string()));
+            }
+            if self.stop.load(Ordering::Relaxed) && asked.get_or_insert_with(Instant::now).elapsed() > LAST {
+                writing.abort();
+                break away("it did not answer before the end".to_owned());
+            }
+            if begun.elapsed() > SLOW {
+                if !held {
+                    self.hold(true);
+                    held = true;
+                }
+                self.keep_in_group(Duration::ZERO);
+            }
+        };
+        if held {
+            self.hold(false);
+        }
+        written
+    }
+
+    /// Polls while partitions are held: a sign of life. What a rebalance meanwhile lets through is put back: it comes again.
+    fn keep_in_group(&self, wait: Duration) {
+        let Some(Ok(message)) = self.consumer.poll(wait) else { return };
+        let (partition, offset) = (message.partition(), message.offset());
+        drop(message);
+        let place = Offset::Offset(offset);
+        if let Err(error) = self.consumer.seek(&self.topic, partition, place, PUT_BACK) {
+            tracing::warn!(partition, offset, %error, "a record could not be put back; the group is joined anew");
+            self.consumer.unsubscribe();
+            if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+                tracing::error!(%error, "the group could not be joined anew: nothing is delivered until a restart");
+            }
+        }
     }
 
     fn hold(&self, hold: bool) {

@@ -2,12 +2,14 @@
 //! never keep.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use assay::base::secret::Secret;
 use assay::decision::Column;
 use assay::engine::ports::Features;
 use assay::stream::record::{Names, Recorded, SCHEMA, encode};
@@ -18,7 +20,8 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
-use crate::place::{Place, key};
+use crate::place::{Place, key, moved};
+use crate::proxy;
 use crate::records::decided;
 use crate::server::{Server, are_own};
 
@@ -86,7 +89,8 @@ struct Assay {
 }
 
 impl Assay {
-    fn start(kafka: &Kafka, place: &Place, folder: &Path) -> Self {
+    /// `operation` is how long one operation of MongoDB may take.
+    fn start(kafka: &Kafka, place: &Place, folder: &Path, operation: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
         command.args(["serve", "--config", "config/stack.toml"]).current_dir(ROOT);
         for (key, value) in [
@@ -103,6 +107,7 @@ impl Assay {
             ("MONGODB__RAW_COLLECTION", "raw"),
             ("MONGODB__RAW_KEYS_COMMAND", &format!("echo {}", key("r1", 7))),
             ("MONGODB__SELECTION_TIMEOUT", "300ms"),
+            ("MONGODB__OPERATION_TIMEOUT", operation),
             ("LOG__LEVEL", "warn"),
         ] {
             command.env(format!("ASSAY__{key}"), value);
@@ -170,7 +175,7 @@ async fn payments_become_documents_whose_features_are_read_over_http() {
     let folder = tempfile::tempdir().unwrap();
     let (kafka, server) = tokio::task::spawn_blocking(|| (Kafka::start(), Server::start())).await.unwrap();
     let place = Place::on(&server).await;
-    let assay = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path()));
+    let assay = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path(), "10s"));
     for at in 0..20 {
         assay.pay(&format!("tx-{at}"));
     }
@@ -219,6 +224,30 @@ async fn payments_become_documents_whose_features_are_read_over_http() {
         metrics.contains(refused) && metrics.contains("assay_dead_letters_total{code=\"internal\"} 1"),
         "{metrics}"
     );
+    drop(assay);
+    an_end_does_not_wait_for_a_silent_server(&kafka, &server, place, folder.path()).await;
+}
+
+/// A server that takes a batch and answers nothing for longer than anybody waits holds up no end; the next start keeps it.
+async fn an_end_does_not_wait_for_a_silent_server(kafka: &Kafka, server: &Server, mut place: Place, folder: &Path) {
+    let (address, manners) = proxy::before(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    place.options.url = Secret::new(moved(server.url(), &address.to_string()));
+    let mut assay = tokio::task::block_in_place(|| Assay::start(kafka, &place, folder, "1m"));
+    assay.pay("tx-30");
+    stored(&place, 32).await;
+    manners.silent.store(true, Ordering::SeqCst);
+    assay.pay("tx-31");
+    // Long enough for the batch to be on its way.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(place.find("tx-31").await.is_some(), "the server took it");
+    let begun = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &assay.child.id().to_string()]).status().unwrap().success());
+    let ended = tokio::task::block_in_place(|| assay.child.wait()).unwrap();
+    assert!(ended.success() && begun.elapsed() < Duration::from_secs(20), "{ended} after {:?}", begun.elapsed());
+    manners.silent.store(false, Ordering::SeqCst);
+    let assay = tokio::task::block_in_place(|| Assay::start(kafka, &place, folder, "10s"));
+    assay.pay("tx-32");
+    stored(&place, 34).await;
 }
 
 fn metrics(assay: &Assay) -> String {
