@@ -46,7 +46,8 @@ struct Held {
     fallbacks: Vec<Decision>,
     models: Vec<(ModelRef, Millis)>,
     silent: Vec<(Entry, Option<Done>)>,
-    unanswered: usize,
+    /// Transactions that were looked for while it was silent.
+    sought: Vec<String>,
 }
 
 impl std::fmt::Debug for Held {
@@ -83,10 +84,10 @@ impl MemoryLog {
         }
     }
 
-    /// Reads that were never answered, because it was silent.
+    /// Whether somebody looked for this transaction and was never answered.
     #[must_use]
-    pub fn unanswered(&self) -> usize {
-        self.held().unanswered
+    pub fn was_sought(&self, transaction_id: &str) -> bool {
+        self.held().sought.iter().any(|id| id == transaction_id)
     }
 
     /// Transactions held.
@@ -124,14 +125,11 @@ impl MemoryLog {
     }
 
     fn read<'a, T: Send + 'a>(&self, read: impl FnOnce(&Held) -> T) -> Reading<'a, T> {
-        let mut held = self.held();
+        let held = self.held();
         let result = match held.mood {
             Mood::Well => Ok(read(&held)),
             Mood::Failing => Err(failed()),
-            Mood::Silent => {
-                held.unanswered += 1;
-                return Box::pin(std::future::pending());
-            }
+            Mood::Silent => return Box::pin(std::future::pending()),
         };
         Box::pin(std::future::ready(result))
     }
@@ -263,6 +261,13 @@ impl Log for MemoryLog {
     }
 
     fn find<'a>(&'a self, transaction_id: &'a str) -> Reading<'a, Option<Stored>> {
+        {
+            let mut held = self.held();
+            if held.mood == Mood::Silent {
+                held.sought.push(transaction_id.to_owned());
+                return Box::pin(std::future::pending());
+            }
+        }
         self.read(|held| held.stored(transaction_id))
     }
 
