@@ -21,8 +21,11 @@ export ASSAY_UNDONE="$undone"
 failed=
 cargo test --release --workspace --locked --no-fail-fast 2>&1 | tee "$output" || failed="a test failed, or did not compile"
 if [ -z "$failed" ]; then
-  # Against the program that the tests have just judged.
-  cargo build --release --locked --workspace
+  # Against the program that the tests have just judged: if there is anything to compile, it is another one.
+  cargo build --release --locked --workspace 2>&1 | tee .cache/build-output.txt
+  if grep -q '^ *Compiling' .cache/build-output.txt; then
+    failed="the program was built again after its tests: give the crates named first the features that tests give them (Cargo.toml)"
+  fi
   models/train/test.sh || failed="a test of training failed"
   python3 scripts/readme_check.py || failed="a command of the README failed"
   if [ -n "${ASSAY_LONG:-}" ]; then python3 scripts/walkthrough_check.py || failed="a command of docs/WALKTHROUGH.md failed"; fi
