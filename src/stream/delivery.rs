@@ -231,17 +231,19 @@ impl<D: Destination> Work<D> {
         let begun = Instant::now();
         let writing = self.begin(batch);
         let ahead = (batch.records.len() >= self.options.batch).then(|| self.gather());
-        let mut written = self.end(writing);
+        let (mut held, mut failed) = (false, false);
+        let mut written = self.end(writing, &mut held);
         let mut pause = PAUSES.0;
-        let mut paused = false;
         loop {
             match written {
                 Ok(kept) => {
                     if !self.bury(batch, &kept.refused) {
                         return None;
                     }
-                    if paused {
+                    if held {
                         self.hold(false);
+                    }
+                    if failed {
                         tracing::info!(destination = self.destination.name(), took = ?begun.elapsed(), "delivers again");
                     }
                     self.count(&batch.records, &kept, begun);
@@ -252,11 +254,14 @@ impl<D: Destination> Work<D> {
                 }
                 Err(error) => {
                     self.metrics.delivery_failures.up(self.label);
-                    if !paused {
+                    if !failed {
                         let records = batch.records.len();
                         tracing::warn!(%error, records, "a batch was not delivered; it is tried until it is");
+                        failed = true;
+                    }
+                    if !held {
                         self.hold(true);
-                        paused = true;
+                        held = true;
                     }
                 }
             }
@@ -269,7 +274,7 @@ impl<D: Destination> Work<D> {
                 }
             }
             let again = self.begin(batch);
-            written = self.end(again);
+            written = self.end(again, &mut held);
         }
     }
 
@@ -305,32 +310,33 @@ impl<D: Destination> Work<D> {
         })
     }
 
-    /// What became of it. Once the end is asked for, it is given up after [`LAST`].
-    fn end(&self, mut writing: JoinHandle<Result<Kept, DestinationError>>) -> Result<Kept, DestinationError> {
+    /// What became of it. Where that takes long the partitions are `held`, until the batch is done. Once the end is asked for, it
+    /// is given up after [`LAST`].
+    fn end(
+        &self,
+        mut writing: JoinHandle<Result<Kept, DestinationError>>,
+        held: &mut bool,
+    ) -> Result<Kept, DestinationError> {
         let destination = self.destination.name();
         let away = |reason: String| Err(DestinationError::Unavailable { destination, reason });
-        let (begun, mut held, mut asked) = (Instant::now(), false, None);
-        let written = loop {
+        let (begun, mut asked) = (Instant::now(), None);
+        loop {
             let waited = async { tokio::time::timeout(POLL, &mut writing).await };
             if let Ok(ended) = self.runtime.block_on(waited) {
-                break ended.unwrap_or_else(|error: JoinError| away(error.to_string()));
+                return ended.unwrap_or_else(|error: JoinError| away(error.to_string()));
             }
             if self.stop.load(Ordering::Relaxed) && asked.get_or_insert_with(Instant::now).elapsed() > LAST {
                 writing.abort();
-                break away("it did not answer before the end".to_owned());
+                return away("it did not answer before the end".to_owned());
             }
             if begun.elapsed() > SLOW {
-                if !held {
+                if !*held {
                     self.hold(true);
-                    held = true;
+                    *held = true;
                 }
                 self.keep_in_group(Duration::ZERO);
             }
-        };
-        if held {
-            self.hold(false);
         }
-        written
     }
 
     /// Polls while partitions are held: a sign of life. What a rebalance meanwhile lets through is put back: it comes again.
