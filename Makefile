@@ -9,11 +9,11 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 ASSAY := target/release/assay
 
-.PHONY: help run stack test test-full check bench load train train-setup model docs onnxruntime docker-check build prerequisites clean
+.PHONY: help run stack test test-full check bench load train train-setup model docs onnxruntime onnxruntime-gpu docker-check build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r word what; do \
-	  printf '  make %-14s %s\n' "$$word" "$$what"; done
+	  printf '  make %-15s %s\n' "$$word" "$$what"; done
 
 run: prerequisites onnxruntime build ## Set up everything, serve on 127.0.0.1:8080 and send simulated payments; Ctrl-C ends both
 	@scripts/run.sh
@@ -51,6 +51,9 @@ docs: build ## Write the tables of docs/FEATURES.md from the catalogue of featur
 
 onnxruntime: prerequisites ## Fetch ONNX Runtime's shared library into .cache/ (pinned version and hash)
 	@scripts/onnxruntime.sh
+
+onnxruntime-gpu: prerequisites ## The same with CUDA 13, for model.device = "cuda:0"
+	@scripts/onnxruntime.sh gpu
 
 docker-check: prerequisites ## Run the Dockerfile's steps in an empty Debian root and start what comes out (root, Debian or Ubuntu)
 	@scripts/docker-check.sh

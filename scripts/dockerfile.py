@@ -3,7 +3,7 @@
     dockerfile.py lint FILE                      the rules below; exit 1 names each line that breaks one
     dockerfile.py run FILE --bases DIR --work DIR   the steps: a folder a stage, RUN by chroot (root needed)
 
-In `run` each stage starts as a copy of DIR/<base>, where <base> is the image's name without its tag, and ends in
+In `run`, as in an engine without --target, only stages are run that the last one is made of. Each stage starts as a copy of DIR/<base>, where <base> is the image's name without its tag, and ends in
 WORK/<stage>. The last stage's settings (user, environment, entry point) are written to WORK/image.json.
 
 Knows the instructions the project uses, and refuses the others: a step is never passed over.
@@ -102,6 +102,22 @@ def context(root):
     return sorted(name for name in listed if name and sent(name) and (root / name).is_file())
 
 
+def origins(stage):
+    """The names of the stages it copies from."""
+    return {copy_words(rest)[0] for _, word, rest in stage["steps"] if word == "COPY"} - {None}
+
+
+def needed(found):
+    """The names of the stages that the last one is made of, itself included."""
+    names, left = {found[-1]["name"]}, [found[-1]]
+    while left:
+        sources = origins(left.pop()) - names
+        more = [stage for stage in found if stage["name"] in sources]
+        names |= {stage["name"] for stage in more}
+        left += more
+    return names
+
+
 def lint(path):
     """Every rule that is broken, as lines of text."""
     faults = []
@@ -137,13 +153,16 @@ def lint(path):
                 if shell.returncode:
                     faults.append(f"line {number}: RUN is no shell text: {shell.stderr.strip()}")
         names.add(stage["name"])
-    last = found[-1]["steps"]
-    users = [rest for _, word, rest in last if word == "USER"]
-    if not users or not re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1]):
-        faults.append("the last stage must end as USER uid:gid, in numbers, not root")
-    for needed in ("ENTRYPOINT", "CMD", "VOLUME"):
-        if needed not in {word for _, word, _ in last}:
-            faults.append(f"the last stage has no {needed}")
+    parts = {origin for stage in found for origin in origins(stage)}
+    for stage in found:
+        if stage["name"] in parts:
+            continue
+        # What no other stage is made of is an image that runs.
+        users = [rest for _, word, rest in stage["steps"] if word == "USER"]
+        if not users or not re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1]):
+            faults.append(f"the stage {stage['name']} must end as USER uid:gid, in numbers, not root")
+        for wanted in {"ENTRYPOINT", "CMD", "VOLUME"} - {word for _, word, _ in stage["steps"]}:
+            faults.append(f"the stage {stage['name']} has no {wanted}")
     return faults
 
 
@@ -195,7 +214,9 @@ def run(path, bases, work, borrowed):
     files = context(root)
     folders = {}
     image = {}
-    for stage in stages(path):
+    found = stages(path)
+    wanted = needed(found)
+    for stage in [stage for stage in found if stage["name"] in wanted]:
         base = bases / stage["image"].partition(":")[0]
         folder = work / stage["name"]
         if not base.is_dir():

@@ -67,7 +67,7 @@ def keys(value):
 def own_files(folder, address):
     """Environment of a server that touches nothing outside `folder` and listens on `address`."""
     return {**os.environ, "ASSAY__SERVER__LISTEN": address, "ASSAY__STORE__PATH": str(folder / "assay.sqlite"),
-            "ASSAY__HISTORY__HASH_KEY_FILE": str(folder / "history.key")}
+            "ASSAY__HISTORY__HASH_KEY_FILE": str(folder / "history.key"), "ASSAY__MODELS__COPIES": str(folder / "models")}
 
 
 def check_run(text, folder):

@@ -29,6 +29,7 @@ if [ -z "$failed" ]; then
   models/train/test.sh || failed="a test of training failed"
   python3 scripts/readme_check.py || failed="a command of the README failed"
   if [ -n "${ASSAY_LONG:-}" ]; then python3 scripts/walkthrough_check.py || failed="a command of docs/WALKTHROUGH.md failed"; fi
+  if [ -n "${ASSAY_LONG:-}" ]; then python3 scripts/airflow_check.py || failed="the DAG of deploy/airflow failed"; fi
 fi
 
 sum() { sed -n "s/^test result: .* \([0-9]*\) $1.*/\1/p" "$output" | awk '{ all += $1 } END { print all + 0 }'; }

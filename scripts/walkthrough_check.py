@@ -49,6 +49,9 @@ def settings(folder):
     environment["ASSAY__SERVER__LISTEN"] = f"127.0.0.1:{ports[HTTP]}"
     environment["ASSAY__STREAM__SNAPSHOT_DIRECTORY"] = str(folder / "snapshots")
     environment["ASSAY__HISTORY__HASH_KEY_FILE"] = str(folder / "history.key")
+    environment["ASSAY__MODELS__JOURNAL"] = str(folder / "models.journal")
+    environment["ASSAY__MODELS__COPIES"] = str(folder / "models")
+    environment["ASSAY__ADMIN__LISTEN"] = "127.0.0.1:0"
     environment["STACK_RATE"] = "50"
     return ports, environment
 

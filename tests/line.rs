@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,12 @@ use serde_json::Value;
 
 #[path = "line/completeness.rs"]
 mod completeness;
+#[path = "line/fleet.rs"]
+mod fleet;
 #[path = "line/follow.rs"]
 mod follow;
+#[path = "line/models.rs"]
+mod models;
 #[path = "line/reasons.rs"]
 mod reasons;
 #[path = "line/reference.rs"]
@@ -45,6 +49,8 @@ enum Scores {
     Amount,
     Never,
     Full,
+    /// The runtime fails.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -57,6 +63,10 @@ struct Scored {
     calls: AtomicUsize,
     version: &'static str,
     threshold: f32,
+    /// What its scores are times.
+    factor: f32,
+    /// Whether matrices wait for their scores.
+    held: AtomicBool,
     /// A permit for each row that may be scored, where rows wait.
     gate: Option<tokio::sync::Semaphore>,
 }
@@ -64,6 +74,11 @@ struct Scored {
 impl Scored {
     fn set(&self, scores: Scores) {
         *self.scores.lock().unwrap() = scores;
+    }
+
+    /// Whether matrices wait for their scores.
+    fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
     }
 }
 
@@ -83,9 +98,10 @@ impl Scorer for Scored {
         }
         let scores = *self.scores.lock().unwrap();
         match scores {
-            Scores::Amount => Ok(row[0] / 1_000.0),
+            Scores::Amount => Ok((row[0] / 1_000.0 * self.factor).min(1.0)),
             Scores::Never => std::future::pending().await,
             Scores::Full => Err(InferError::Overloaded(1)),
+            Scores::Broken => Err(InferError::Failed("it was told to".to_owned())),
         }
     }
 
@@ -93,7 +109,10 @@ impl Scorer for Scored {
         if rows.chunks(self.features.len()).any(|row| row[0] == UNSCORABLE) {
             return Err(InferError::Failed("a row has no score".to_owned()));
         }
-        Ok(rows.chunks(self.features.len()).map(|row| row[0] / 1_000.0).collect())
+        while self.held.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Ok(rows.chunks(self.features.len()).map(|row| (row[0] / 1_000.0 * self.factor).min(1.0)).collect())
     }
 
     fn explain_rows(&self, _rows: &[f32]) -> Result<Vec<Explanation>, InferError> {
@@ -106,7 +125,7 @@ impl Scorer for Scored {
         match reasons {
             Scores::Amount => {}
             Scores::Never => std::future::pending().await,
-            Scores::Full => return Err(InferError::Overloaded(1)),
+            Scores::Full | Scores::Broken => return Err(InferError::Overloaded(1)),
         }
         let contributions: Vec<f64> = row.iter().map(|value| f64::from(*value) / 10.0).collect();
         let margin = contributions.iter().sum::<f64>() - 4.0;
@@ -134,6 +153,8 @@ fn model() -> Arc<Scored> {
         calls: AtomicUsize::new(0),
         version: "1",
         threshold: 0.5,
+        factor: 1.0,
+        held: AtomicBool::new(false),
         gate: None,
     })
 }

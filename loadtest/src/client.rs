@@ -67,6 +67,15 @@ impl Connection {
         self.exchange(request).await
     }
 
+    /// Posts to another path of the same server; the answer's status and body.
+    pub(crate) async fn post_to(&mut self, path: &str, body: Bytes) -> anyhow::Result<(u16, Bytes)> {
+        let request = Request::post(path)
+            .header("host", "127.0.0.1")
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        self.exchange(request).await
+    }
+
     /// Gets another path of the same server; the answer's status and body.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
         let request = Request::get(path).header("host", "127.0.0.1").body(Full::new(Bytes::new()))?;

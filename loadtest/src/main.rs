@@ -5,6 +5,8 @@
 //! - `closed`: one request after the other on each connection.
 //! - `compare`: closed loop against an empty handler and against assay, by turns in one run.
 //! - `empty`: the empty handler alone.
+//! - `swaps`: `predict` while models are swapped beside it.
+//! - `shadow`: `predict` while a challenger scores every transaction besides.
 //! - `stack`: the stream, from Kafka to the row in PostgreSQL; see [`stack`].
 //!
 //! Requests are bounded in number and time and go to this machine only.
@@ -13,11 +15,14 @@ mod bodies;
 mod client;
 mod closed;
 mod compare;
+mod drive;
 mod empty;
 mod open;
 mod report;
 mod schedule;
+mod shadow;
 mod stack;
+mod swaps;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +48,10 @@ enum Command {
     Compare(compare::Compare),
     /// Serve the empty handler on this machine and print its address.
     Empty(empty::Empty),
+    /// Open loop while models are swapped beside it.
+    Swaps(swaps::Swaps),
+    /// Open loop while a version scores every transaction besides.
+    Shadow(shadow::Shadow),
     /// The stream: Kafka, PostgreSQL and assay between them.
     #[command(subcommand)]
     Stack(Box<stack::Stack>),
@@ -54,6 +63,8 @@ fn main() -> anyhow::Result<()> {
         Command::Closed(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Empty(command) => command.run(),
+        Command::Swaps(command) => command.run(),
+        Command::Shadow(command) => command.run(),
         Command::Stack(command) => command.run(),
     }
 }

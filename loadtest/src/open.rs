@@ -154,7 +154,7 @@ pub(crate) async fn drive(target: &Target, load: Load, seen: Seen) -> anyhow::Re
 }
 
 /// Sends each number at its time.
-fn pace(start: Instant, times: &[Duration], sender: &mpsc::UnboundedSender<usize>) {
+pub(crate) fn pace(start: Instant, times: &[Duration], sender: &mpsc::UnboundedSender<usize>) {
     const LOOK: Duration = Duration::from_micros(100);
     for (number, time) in times.iter().enumerate() {
         let due = start + *time;

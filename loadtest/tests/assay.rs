@@ -71,6 +71,9 @@ fn instances(servers: &Servers, number: usize, port: u16) -> Vec<String> {
         "ASSAY__STREAM__SNAPSHOT_EVERY=5s".to_owned(),
         "ASSAY__HISTORY__CLOCK=stream".to_owned(),
         "ASSAY__HISTORY__HASH_KEY_FILE={folder}/history.key".to_owned(),
+        "ASSAY__MODELS__JOURNAL={folder}/models.journal".to_owned(),
+        // The ports beside are those of the other instances.
+        "ASSAY__ADMIN__LISTEN=127.0.0.1:0".to_owned(),
         format!("ASSAY__MODEL__DIRECTORY={root}/models/fraud/1"),
     ] {
         words.extend(["--env".to_owned(), pair]);

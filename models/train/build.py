@@ -43,7 +43,7 @@ def files(line, name, source, options, named, *, drawn):
     explanation = candidate.trained.explanation()
     texts = {
         "model.onnx": candidate.onnx,
-        "golden.json": document.golden(rows.values[golden], scores[golden], SCORE_TOLERANCE, explained),
+        "golden.json": document.golden(rows.names, rows.values[golden], scores[golden], SCORE_TOLERANCE, explained),
         "baseline.json": document.baseline(rows.names, rows.values[train], scores[validation]),
     }
     if explanation is not None:

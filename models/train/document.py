@@ -17,10 +17,11 @@ def golden_rows(scores, mask, count, seed):
     return np.sort(np.concatenate([highest, random]))
 
 
-def golden(values, scores, tolerance, explanation):
-    """golden.json: rows, the scores they must get, and how they must be explained (explain.golden) where that is known."""
+def golden(names, values, scores, tolerance, explanation):
+    """golden.json: rows of the features `names`, the scores they must get, and how they must be explained (explain.golden) where that is known."""
     # repr of the f64 of an f32 reads back as that f32: no digit is lost.
     found = {
+        "features": list(names),
         "tolerance": tolerance,
         "inputs": [[float(value) for value in row] for row in values],
         "scores": [float(score) for score in scores],

@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides anything about a payment; every bound (bytes, items, requests, waits) is in
 //! [`Limits`], every address in [`ROUTES`], every code in [`problem::CODES`].
 
+pub mod admin;
 mod batch;
 mod body;
 mod completeness;

@@ -39,6 +39,10 @@ pub enum Class {
     Unavailable,
     /// No answer in time.
     Deadline,
+    /// A token is needed.
+    Unauthorized,
+    /// It makes no sense as things stand.
+    NotNow,
     /// A defect.
     Internal,
 }
@@ -59,6 +63,8 @@ impl Class {
             Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotNow => StatusCode::CONFLICT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -76,13 +82,15 @@ impl Class {
             Self::Overloaded => "Too much at once",
             Self::Unavailable => "Not available now",
             Self::Deadline => "No decision in time",
+            Self::Unauthorized => "A token is needed",
+            Self::NotNow => "Not as things stand",
             Self::Internal => "A defect in the server",
         }
     }
 }
 
 /// Every code with its class: those of rejections first, in their order.
-pub const CODES: [(ProblemCode, Class); 31] = [
+pub const CODES: [(ProblemCode, Class); 36] = [
     (ProblemCode::NotJson, Class::Malformed),
     (ProblemCode::NestedTooDeep, Class::Malformed),
     (ProblemCode::TooLarge, Class::TooLarge),
@@ -113,6 +121,11 @@ pub const CODES: [(ProblemCode, Class); 31] = [
     (ProblemCode::Overloaded, Class::Overloaded),
     (ProblemCode::Unavailable, Class::Unavailable),
     (ProblemCode::Deadline, Class::Deadline),
+    (ProblemCode::BadCommand, Class::Rejected),
+    (ProblemCode::UnknownVersion, Class::NotFound),
+    (ProblemCode::Refused, Class::Rejected),
+    (ProblemCode::NotNow, Class::NotNow),
+    (ProblemCode::Unauthorized, Class::Unauthorized),
     (ProblemCode::Internal, Class::Internal),
 ];
 

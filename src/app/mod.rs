@@ -1,11 +1,12 @@
 //! Wiring: configuration → runtime → logs → mouth (not ready) → log, model, history → serving → the end, in order.
 //!
 //! ```text
-//! bind, answer health ─▶ open the log ─▶ read the reference data ─▶ load the model ─▶ rebuild the history ─▶ ready: "listening on http://…"
+//! bind, answer health ─▶ open the log ─▶ read the reference data ─▶ models: the version of before ─▶ rebuild the history ─▶ ready: "listening on http://…"
 //! signal ─▶ not ready ─▶ accept nothing ─▶ finish what is in flight ─▶ flush and close the log ─▶ exit 0
 //! ```
 
 pub(crate) mod key;
+mod models;
 mod mongodb;
 mod observer;
 pub(crate) mod reference;
@@ -15,7 +16,6 @@ mod stack;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,11 @@ use crate::base::clock::SystemClock;
 use crate::base::money::Rates;
 use crate::config::{Bytes, Config, WhenAway};
 use crate::decision::ReasonRules;
+use crate::engine::models::Models;
 use crate::engine::ports::Log;
 use crate::engine::{self, Engine, EngineParts, SetUp, TimeSource};
 use crate::features::{Catalogue, HistoryOptions};
-use crate::model::{Model, Package, RuntimeOptions};
+use crate::model::Model;
 use crate::ops::health::{Health, Stage};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
@@ -92,7 +93,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         // Why: a signal while the history is rebuilt ends it; nothing was accepted yet.
         () = shutdown.asked() => Ok(None),
     };
-    let (engine, following, _reference) = match started {
+    let Started { engine, following, models, _reference } = match started {
         Ok(Some(started)) => started,
         other => {
             health.enter(Stage::Stopping);
@@ -101,14 +102,27 @@ async fn run(config: &Config) -> anyhow::Result<()> {
             return other.map(|_none| ());
         }
     };
+    let commands = match &models {
+        Some(models) => models::listen(config, models.clone(), Arc::clone(&metrics), shutdown.clone()).await?,
+        None => None,
+    };
+    let ticking = models.as_ref().map(|models| models::tick(config, models, &metrics));
     api.start(engine.clone());
     health.enter(Stage::Serving);
-    tell_ready(address, &engine)?;
+    tell_ready(address, &engine, commands.as_ref().map(|(address, _)| *address))?;
 
     let fatal = until_the_end(&shutdown, following.as_ref()).await;
     health.enter(Stage::Stopping);
     let begun = Instant::now();
+    ticking.into_iter().flatten().for_each(|task| task.abort());
     let cut = serving.await.context("the server ended badly")?;
+    if let Some((_, commands)) = commands {
+        commands.await.context("the listener for commands ended badly")?;
+    }
+    if let Some(models) = models {
+        // It waits for a version that is being prepared, and an end does not.
+        let _kept = tokio::time::timeout(LAST_WAIT, models.keep()).await;
+    }
     if let Some(following) = following {
         following.stop(config.server.shutdown_grace, &engine).await?;
     }
@@ -164,7 +178,10 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 #[expect(clippy::print_stdout, reason = "the one line that whoever started the server waits for")]
-fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
+fn tell_ready(address: SocketAddr, engine: &Engine, commands: Option<SocketAddr>) -> anyhow::Result<()> {
+    if let Some(commands) = commands {
+        tracing::info!(address = %commands, "commands to the models are taken");
+    }
     match engine.model() {
         Some(model) => tracing::info!(%address, model = model.package.name, version = model.package.version, "ready"),
         None => tracing::warn!(%address, "serving without a model: every answer is what policy.on_no_model says"),
@@ -174,9 +191,14 @@ fn tell_ready(address: SocketAddr, engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// What runs, and ends with the process.
-type Started = (Engine, Option<Following>, Option<Keeping>);
+struct Started {
+    engine: Engine,
+    following: Option<Following>,
+    models: Option<Models<Model>>,
+    _reference: Option<Keeping>,
+}
 
-/// Opens the log, reads the reference data, loads the model and rebuilds the history.
+/// Opens the log, reads the reference data, puts the model in force and rebuilds the history.
 async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Started> {
     let begun = Instant::now();
     let catalogue = Catalogue::shipped(config.money.base_currency)?;
@@ -194,15 +216,18 @@ async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Started
         loading.await.context("loading ended badly")??
     };
     let (rates, instance) = (Arc::clone(&parts.rates), parts.instance);
+    let log = Arc::clone(&parts.log);
     let engine = Engine::new(parts).context("the model asks for features that cannot be had")?;
+    let postgres = stack.as_ref().and_then(Stack::postgres);
+    let models = models::resume(config, &engine, log, postgres).await?;
     if let Some(stack) = stack {
         let following = stack.follow(config, &engine, (rates, instance, metrics)).await?;
         tracing::info!(took = ?begun.elapsed(), stream_time = ?engine.stream_time(), "topics followed, model loaded");
-        return Ok((engine, Some(following), reference));
+        return Ok(Started { engine, following: Some(following), models, _reference: reference });
     }
     let rebuilt = engine.rebuild().await.context("the history cannot be rebuilt from the log")?;
     tracing::info!(took = ?begun.elapsed(), ?rebuilt, "log open, model loaded, history rebuilt");
-    Ok((engine, None, reference))
+    Ok(Started { engine, following: None, models, _reference: reference })
 }
 
 /// What the engine is made of; `shared` is the log of the stack.
@@ -222,14 +247,14 @@ fn parts(
         lateness: millis(config.history.lateness),
         exact_events: config.history.exact_events,
     };
-    let model = config.model.directory.as_ref().map(|directory| load_model(config, directory)).transpose()?;
     Ok(EngineParts {
         clock: Arc::new(SystemClock),
         rates,
         catalogue,
         history,
         log,
-        model: model.map(Arc::new),
+        // The lifecycle puts one in force.
+        model: None,
         policy: config.policy,
         limits: engine::Limits {
             time: config.history.clock,
@@ -272,18 +297,6 @@ fn open_sqlite(config: &Config) -> anyhow::Result<SqliteLog> {
         readers: LOG_READERS,
     };
     SqliteLog::open(&options).with_context(|| format!("store.path {}", path.display()))
-}
-
-fn load_model(config: &Config, directory: &Path) -> anyhow::Result<Model> {
-    let options = RuntimeOptions {
-        library: config.model.onnxruntime.clone(),
-        workers: config.model.workers.count(),
-        max_batch: config.model.max_batch,
-        max_queue: config.model.max_queue,
-        max_explanations: config.reasons.max_queue,
-    };
-    let package = Package::read(directory).with_context(|| format!("model.directory {}", directory.display()))?;
-    Model::load(package, &options).with_context(|| format!("model.directory {}", directory.display()))
 }
 
 fn limits(config: &Config) -> anyhow::Result<api::Limits> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::decision::DecisionKind;
 use crate::engine::LabelOutcome;
+use crate::engine::models::Action;
 use crate::engine::ports::{Observer, Step};
 use crate::ops::metrics::{self, Metrics};
 
@@ -54,7 +55,29 @@ impl Observer for Counting {
         });
     }
 
+    fn model_changed(&self, action: Action) {
+        if let Some(change) = metrics::ModelChange::of(action.as_str()) {
+            self.0.model_changes.up(change);
+        }
+    }
+
+    fn model_prepared(&self, took: Duration) {
+        self.0.model_prepare_seconds.took((), took);
+    }
+
     fn unmatched(&self, labels: usize) {
         self.0.labels_unmatched.add((), u64::try_from(labels).unwrap_or(u64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::models::Stage;
+
+    #[test]
+    fn words_of_the_models_are_those_of_the_labels() {
+        assert!(Action::ALL.iter().all(|action| metrics::ModelChange::of(action.as_str()).is_some()));
+        assert!(Stage::ALL.iter().all(|stage| metrics::ModelStage::of(stage.as_str()).is_some()));
     }
 }

@@ -59,6 +59,11 @@ impl Stack {
         Ok(Self { connection, postgres, mongodb, integers })
     }
 
+    /// The destination with the rows, where there is one.
+    pub(super) fn postgres(&self) -> Option<Arc<PostgresStore>> {
+        self.postgres.clone()
+    }
+
     /// The engine's log.
     pub(super) fn log(&self, runtime: Handle) -> KafkaLog {
         let (decisions, features, integers) = (self.postgres.clone(), self.mongodb.clone(), self.integers.clone());

@@ -9,6 +9,7 @@ mod explain;
 mod features;
 mod history;
 mod letter_book;
+mod models;
 mod offline;
 mod rejects;
 mod replay;
@@ -47,6 +48,7 @@ enum Command {
     Serve(serve::Serve),
     /// Print the configuration that is in force, or everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
+    Models(models::Models),
     DeadLetters(dead_letters::DeadLetters),
     Completeness(completeness::Completeness),
     Catalogue(catalogue::Tables),
@@ -62,12 +64,13 @@ enum Command {
 }
 
 /// Runs the command of this process's arguments. Returns its exit status: 0 done, 64 a bad configuration, 3 a day that is
-/// not complete or another rescore at work, 1 anything else that went wrong, 2 wrong arguments.
+/// not complete, another rescore at work or a version that is refused, 4 a command to the models that makes no sense as things stand, 1 anything else that went wrong, 2 wrong arguments.
 #[must_use]
 pub fn run() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Serve(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::Models(command) => command.run(),
         Command::DeadLetters(command) => command.run(),
         Command::Completeness(command) => command.run(),
         Command::Catalogue(command) => command.run(),

@@ -4,6 +4,8 @@
 //! with key, value and rule. Every key has a default; the shipped `config/embedded.toml` writes them all out.
 //! Units are in the values (`"250ms"`, `"64 MiB"`), never in the keys. Secrets print `***`.
 
+mod device;
+mod models;
 mod mongodb;
 mod reader;
 mod reference;
@@ -15,11 +17,12 @@ use std::path::Path;
 
 use reader::Reader;
 
+pub use models::{Activate, Admin, Mlflow, Models};
 pub use mongodb::{Keys, Mongodb};
 pub use reader::Fault;
 pub use reference::Reference;
 pub use sections::{Completeness, History, Log, Model, Money, Reasons, Server, Store, Workers};
-pub use setting::{Bytes, Password};
+pub use setting::{AdminAddress, Bytes, Password, Share};
 pub use stack::{Kafka, Postgres, Stream, Switch, WhenAway};
 
 use crate::base::money::Currency;
@@ -36,6 +39,12 @@ pub struct Config {
     pub server: Server,
     /// The model and its runtime.
     pub model: Model,
+    /// Its versions, and how they come into force.
+    pub models: Models,
+    /// Where versions come from besides the folder.
+    pub mlflow: Mlflow,
+    /// Who may change that.
+    pub admin: Admin,
     /// What is told of why.
     pub reasons: Reasons,
     /// The log.
@@ -91,6 +100,9 @@ impl Config {
         let config = Self {
             server: Server::read(&mut reader),
             model: Model::read(&mut reader),
+            models: Models::read(&mut reader),
+            mlflow: Mlflow::read(&mut reader),
+            admin: Admin::read(&mut reader),
             reasons: Reasons::read(&mut reader),
             store: Store::read(&mut reader),
             history: History::read(&mut reader),
@@ -168,6 +180,7 @@ impl Config {
             reader.fault("model.max_batch", format!("must be at most model.max_queue ({})", self.model.max_queue));
         }
         self.check_hidden(reader);
+        self.admin.check(reader);
         self.check_stack(reader);
         if self.store.max_background > self.store.max_open {
             reader.fault("store.max_background", format!("must be at most store.max_open ({})", self.store.max_open));
@@ -299,6 +312,7 @@ mod tests {
             ("[server]\nshutdown_grace = \"1s\"\ndefault_deadline = \"2s\"", "server.shutdown_grace"),
             ("[reference]\ntables = [\"merchants=shop.merchants\"]", "reference.tables"),
             ("[reference]\nrefresh = \"2h\"", "reference.stale_after"),
+            ("[admin]\nlisten = \"0.0.0.0:8081\"", "admin.listen"),
         ] {
             let faults = parse(toml, &[]).unwrap_err();
             assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [key], "{toml}");

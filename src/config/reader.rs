@@ -162,7 +162,7 @@ impl Reader {
 /// Keys whose value is never printed.
 fn is_secret(key: &str) -> bool {
     let ends = ["hash_key", "_keys", "mongodb.url"];
-    ends.iter().any(|end| key.ends_with(end)) || key.contains("password") || key.contains("secret")
+    ends.iter().any(|end| key.ends_with(end)) || ["password", "secret", "token"].iter().any(|word| key.contains(word))
 }
 
 /// `section.key` for every leaf; a table inside a section keeps its dots.

@@ -10,6 +10,7 @@ use crate::base::money::Currency;
 use crate::base::secret::Secret;
 use crate::decision::By;
 use crate::engine::{Durability, TimeSource};
+use crate::model::{Device, OnDeviceFailure};
 use crate::ops::telemetry::LogFormat;
 
 /// `[server]`
@@ -44,10 +45,16 @@ pub struct Server {
 /// `[model]`
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// The package; `None` leaves every answer to the policy.
+    /// The package, or the folder of versions; `None` leaves every answer to the policy.
     pub directory: Option<PathBuf>,
     /// ONNX Runtime's shared library.
     pub onnxruntime: Option<PathBuf>,
+    /// Where its sessions run.
+    pub device: Device,
+    /// What is done when it cannot run there.
+    pub on_device_failure: OnDeviceFailure,
+    /// The most of the device's memory that each session takes.
+    pub device_memory: Option<Bytes>,
     /// Threads with a session each.
     pub workers: Workers,
     /// The most rows scored together.
@@ -74,7 +81,7 @@ pub struct Reasons {
 /// How many threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
-    /// One a core.
+    /// One a core that this process may use: its affinity and its cgroup's quota count.
     Auto,
     /// So many.
     Number(usize),
@@ -189,8 +196,11 @@ impl Server {
 impl Model {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
-            directory: reader.take("model.directory", Some(PathBuf::from("models/fraud/1"))),
+            directory: reader.take("model.directory", Some(PathBuf::from("models/fraud"))),
             onnxruntime: reader.take("model.onnxruntime", None),
+            device: reader.take("model.device", Device::Cpu),
+            on_device_failure: reader.take("model.on_device_failure", OnDeviceFailure::Refuse),
+            device_memory: reader.take("model.device_memory", None),
             workers: reader.take("model.workers", Workers::Auto),
             max_batch: reader.take_in("model.max_batch", 64, 1..=4_096),
             max_queue: reader.take_in("model.max_queue", 4_096, 1..=1_000_000),

@@ -7,11 +7,13 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::Workers;
+use super::models::Activate;
 use super::stack::{Switch, WhenAway};
 use crate::base::money::Currency;
 use crate::base::secret::Secret;
 use crate::decision::{By, OnFallback};
 use crate::engine::{Durability, TimeSource};
+use crate::model::OnDeviceFailure;
 use crate::ops::telemetry::LogFormat;
 use crate::stream::{Compression, Mechanism};
 
@@ -29,6 +31,8 @@ pub(super) trait Setting: Sized {
 pub(super) enum Raw {
     /// A whole number.
     Integer(i128),
+    /// Another number.
+    Number(f64),
     /// Text.
     Text(String),
     /// Anything else, printed.
@@ -40,9 +44,10 @@ impl Raw {
         if let Some(text) = value.as_str() {
             return Self::Text(text.to_owned());
         }
-        match value.to_i128() {
-            Some(number) => Self::Integer(number),
-            None => Self::Other(serde_json::to_string(value).unwrap_or_default()),
+        match (value.to_i128(), value.to_f64()) {
+            (Some(number), _) => Self::Integer(number),
+            (None, Some(number)) => Self::Number(number),
+            (None, None) => Self::Other(serde_json::to_string(value).unwrap_or_default()),
         }
     }
 
@@ -50,15 +55,25 @@ impl Raw {
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Integer(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
             Self::Text(text) => format!("{text:?}"),
             Self::Other(text) => text.clone(),
         }
     }
 
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Integer(_) | Self::Other(_) => None,
+            Self::Integer(_) | Self::Number(_) | Self::Other(_) => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(number) => Some(*number as f64),
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+            Self::Other(_) => None,
         }
     }
 
@@ -67,7 +82,7 @@ impl Raw {
             Self::Integer(number) => Some(*number),
             // The environment knows only text.
             Self::Text(text) => text.parse().ok(),
-            Self::Other(_) => None,
+            Self::Number(_) | Self::Other(_) => None,
         }
     }
 }
@@ -217,7 +232,7 @@ impl Setting for Option<Secret> {
 
     fn read(value: &Raw) -> Option<Self> {
         let text = match value {
-            Raw::Integer(_) | Raw::Other(_) => return None,
+            Raw::Integer(_) | Raw::Number(_) | Raw::Other(_) => return None,
             Raw::Text(text) => text,
         };
         if text.is_empty() {
@@ -265,7 +280,7 @@ impl Setting for Vec<String> {
 
     fn read(value: &Raw) -> Option<Self> {
         match value {
-            Raw::Integer(_) => None,
+            Raw::Integer(_) | Raw::Number(_) => None,
             Raw::Text(text) => {
                 Some(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
             }
@@ -277,6 +292,62 @@ impl Setting for Vec<String> {
     fn print(&self) -> String {
         let names: Vec<_> = self.iter().map(|name| format!("{name:?}")).collect();
         format!("[{}]", names.join(", "))
+    }
+}
+
+/// A number of at least 0 that need not be whole.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Share(pub f64);
+
+impl Share {
+    /// `None` for 0, which switches a bound off.
+    #[must_use]
+    pub fn bound(self) -> Option<f64> {
+        (self.0 > 0.0).then_some(self.0)
+    }
+}
+
+impl Setting for Share {
+    const RULE: &'static str = "a number";
+
+    fn read(value: &Raw) -> Option<Self> {
+        let number: f64 = value.number()?;
+        (number.is_finite() && number >= 0.0).then_some(Self(number))
+    }
+
+    fn print(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Where the listener of the models is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// Nowhere.
+    Off,
+    /// On 127.0.0.1, at the port after the server's.
+    Beside,
+    /// There.
+    At(SocketAddr),
+}
+
+impl Setting for AdminAddress {
+    const RULE: &'static str = "\"auto\", \"off\", or an IP address and a port such as \"127.0.0.1:8081\"";
+
+    fn read(value: &Raw) -> Option<Self> {
+        match value.text()? {
+            "auto" => Some(Self::Beside),
+            "off" => Some(Self::Off),
+            text => text.parse().ok().map(Self::At),
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Off => "\"off\"".to_owned(),
+            Self::Beside => "\"auto\"".to_owned(),
+            Self::At(address) => format!("\"{address}\""),
+        }
     }
 }
 
@@ -297,8 +368,10 @@ macro_rules! words {
     };
 }
 
+words!(Activate, "\"command\" or \"newest\"", { Command = "command", Newest = "newest" });
 words!(Durability, "\"committed\" or \"queued\"", { Committed = "committed", Queued = "queued" });
 words!(TimeSource, "\"wall\" or \"stream\"", { Wall = "wall", Stream = "stream" });
+words!(OnDeviceFailure, "\"refuse\" or \"cpu\"", { Refuse = "refuse", Cpu = "cpu" });
 words!(By, "\"feature\" or \"group\"", { Feature = "feature", Group = "group" });
 words!(Switch, "\"on\" or \"off\"", { On = "on", Off = "off" });
 words!(WhenAway, "\"refuse\" or \"answer\"", { Refuse = "refuse", Answer = "answer" });

@@ -4,6 +4,7 @@
 //! holds when a caller goes away at any await: a claim that is dropped releases itself, and the log's answer settles
 //! the record whether anybody waits for it or not.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,11 +16,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::active::{Active, Chosen};
+use super::challenge::Challenge;
 use super::delivery::RecordId;
-use super::explain::Reasons;
+use super::explain::{Reasons, single};
 use super::fingerprint::id_of;
-use super::ledger::{Ledger, Marked, Observed};
+use super::ledger::{Challenged, Ledger, Marked, Observed};
 use super::line::Lacks;
+use super::lineup::Recent;
 use super::ports::{Done, Entry, Features, Log, LogError, Observer, Record, Stored, Written};
 use super::{Durability, EngineError, Limits, SetUp};
 use crate::base::clock::{Clock, Millis};
@@ -56,7 +59,12 @@ pub(super) struct Core<S> {
     pub(super) made: AtomicU64,
     /// Whether the reader of the topics is behind.
     pub(super) behind: AtomicBool,
+    /// The newest payments that were decided; bounded by [`MOST_RECENT`].
+    pub(super) recent: Mutex<VecDeque<Recent>>,
 }
+
+/// Payments that a new version is tried on.
+const MOST_RECENT: usize = 2_048;
 
 /// A transaction that this request, and no other, decides.
 #[derive(Debug)]
@@ -137,11 +145,39 @@ impl<S> Core<S> {
         received_at: Millis,
     ) -> Record {
         let (transaction, base) = (Arc::clone(&claim.transaction), claim.base);
-        let values = claim.end().map(|observed| observed.values).unwrap_or_default();
+        let decision = Arc::new(decision);
+        let (values, challenged) =
+            claim.end().map(|observed| (observed.values, observed.challenged)).unwrap_or_default();
+        if let Some(Challenged { challenger, values: own }) = challenged {
+            let row = single(own.as_ref().unwrap_or(&values));
+            let id = id_of(self.key, &transaction.transaction_id);
+            challenger.challenge(Challenge { id, decision: Arc::clone(&decision), row });
+        }
+        self.note_recent(&transaction, base, decision.score);
         let features = Arc::new(Features { columns: Arc::clone(&chosen.columns), values });
         let model = Arc::clone(&chosen.reference);
-        let decision = Arc::new(decision);
         Record { id: self.next_record(), received_at, transaction, base, decision, model, features }
+    }
+
+    fn note_recent(&self, transaction: &Arc<Transaction>, base: BaseAmount, score: Option<f32>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= MOST_RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Recent { transaction: Arc::clone(transaction), base, score: score.unwrap_or_default() });
+    }
+
+    /// The newest payments that were decided, oldest first.
+    pub(super) fn recent(&self, most: usize) -> Vec<Recent> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().skip(recent.len().saturating_sub(most)).cloned().collect()
+    }
+
+    /// Lets a verdict count where a challenger is compared.
+    pub(super) fn compare_label(&self, transaction_id: &str, labelled_at: Millis, is_fraud: bool) {
+        if let Some(challenger) = &self.active.load().challenger {
+            challenger.comparison.label(id_of(self.key, transaction_id), labelled_at, is_fraud);
+        }
     }
 
     /// What a reading of now may lack besides what history itself says.

@@ -107,12 +107,13 @@ async fn explain_stored<S: Scorer>(
     wait: Duration,
 ) -> Result<Explained, DegradedCause> {
     let active = core.active.load_full();
-    let scored = |chosen: &&Chosen<S>| {
+    let scored = |chosen: &&Arc<Chosen<S>>| {
         let model = &chosen.reference;
         (&model.name, &model.version, &model.sha256)
             == (&decision.model, &decision.model_version, &decision.model_sha256)
     };
-    let chosen = active.chosen.as_ref().filter(scored).ok_or(DegradedCause::ModelNotLoaded)?;
+    let canary = active.canary.as_ref().map(|canary| &canary.chosen);
+    let chosen = active.chosen.iter().chain(canary).find(scored).ok_or(DegradedCause::ModelNotLoaded)?;
     let stored = core.stored_features(&decision.transaction_id, decision.revision).await;
     let document = stored.ok().flatten().ok_or(DegradedCause::ReasonsUnavailable)?;
     let value = |column: &Column| document.get(&column.name).and_then(serde_json::Value::as_f64);

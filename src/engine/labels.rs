@@ -122,6 +122,7 @@ impl<S: Scorer> Core<S> {
                 Place::Applied => LabelOutcome::Recorded,
                 Place::Waits => LabelOutcome::Waiting,
             };
+            self.compare_label(&label.transaction_id, label.labelled_at, label.is_fraud);
             self.observer.labelled(outcome);
             return Ok(outcome);
         }

@@ -19,7 +19,8 @@ use compact_str::CompactString;
 use tokio::sync::oneshot;
 
 use super::SetUp;
-use super::active::Active;
+use super::active::{Active, Chosen};
+use super::challenge::Challenger;
 use super::delivery::RecordId;
 use super::fingerprint::{fingerprint_of, id_of};
 use super::ids::{Ids, Seen, second_of};
@@ -61,13 +62,25 @@ pub(super) struct Arrival {
     pub(super) marked: Marked,
 }
 
-/// What was read from history for the model that was active then.
+/// What was read from history for the models that were active then.
 #[derive(Debug)]
 pub(super) struct Observed<S> {
     pub(super) active: Arc<Active<S>>,
+    /// The one that decides it.
+    pub(super) chosen: Option<Arc<Chosen<S>>>,
+    /// What that one reads.
     pub(super) values: Vec<f64>,
     pub(super) marks: Marks,
     pub(super) incomplete: bool,
+    pub(super) challenged: Option<Challenged<S>>,
+}
+
+/// That a challenger scores a transaction too.
+#[derive(Debug)]
+pub(super) struct Challenged<S> {
+    pub(super) challenger: Arc<Challenger<S>>,
+    /// What it reads, where that differs from what the deciding model reads.
+    pub(super) values: Option<Vec<f64>>,
 }
 
 #[derive(Debug)]
@@ -152,6 +165,8 @@ pub(super) struct Ledger<S> {
     pub(super) newest: Option<Millis>,
     pub(super) models: Vec<Arc<ModelRef>>,
     pub(super) rows: Rows,
+    /// For what is read of one event by another plan.
+    spare: Rows,
     pub(super) key: HashKey,
     pub(super) lateness: i64,
     max_open: usize,
@@ -173,6 +188,7 @@ impl<S> Ledger<S> {
             newest: None,
             models: Vec::new(),
             rows: Rows::default(),
+            spare: Rows::default(),
             key,
             lateness,
             max_open,
@@ -285,13 +301,14 @@ impl<S> Ledger<S> {
             self.passes(arrival.transaction.occurred_at);
         }
         self.remember(arrival.marked, None);
-        self.observe_rows(&[Event { transaction: &arrival.transaction, base: arrival.base }], active);
-        self.taken(0, active)
+        let events = [Event { transaction: &arrival.transaction, base: arrival.base }];
+        self.observe_rows(&events, active);
+        self.taken(0, &events[0], active)
     }
 
-    /// Inserts events, and reads as of each what the active model's plan reads: [`Ledger::taken`] has it.
+    /// Inserts events, and reads as of each what the champion's plan reads: [`Ledger::taken`] has it.
     pub(super) fn observe_rows(&mut self, events: &[Event<'_>], active: &Active<S>) {
-        self.rows.reset(active.width());
+        self.rows.reset(active.chosen.as_ref().map_or(0, |champion| champion.plan.width()));
         match &active.chosen {
             Some(chosen) => self.history.observe(events, &chosen.plan, &mut self.rows),
             None => self.history.insert_all(events),
@@ -303,7 +320,7 @@ impl<S> Ledger<S> {
 
     /// Reads the same as of events that are in history.
     pub(super) fn read_rows(&mut self, events: &[Event<'_>], active: &Active<S>) {
-        self.rows.reset(active.width());
+        self.rows.reset(active.chosen.as_ref().map_or(0, |champion| champion.plan.width()));
         if let Some(chosen) = &active.chosen {
             self.history.read(events, &chosen.plan, &mut self.rows);
         }
@@ -326,19 +343,47 @@ impl<S> Ledger<S> {
     }
 
     pub(super) fn read(&mut self, transaction: &Transaction, base: BaseAmount, active: &Arc<Active<S>>) -> Observed<S> {
-        self.read_rows(&[Event { transaction, base }], active);
-        self.taken(0, active)
+        let events = [Event { transaction, base }];
+        self.read_rows(&events, active);
+        self.taken(0, &events[0], active)
     }
 
-    /// Row `index` of what was read last.
-    pub(super) fn taken(&self, index: usize, active: &Arc<Active<S>>) -> Observed<S> {
-        let (values, marks) = self.rows.row(index).unwrap_or_default();
-        Observed { active: Arc::clone(active), values: values.to_vec(), marks, incomplete: self.is_incomplete() }
+    /// Row `index` of what was read last, which is of `event`; what a canary or a challenger reads otherwise is read now.
+    pub(super) fn taken(&mut self, index: usize, event: &Event<'_>, active: &Arc<Active<S>>) -> Observed<S> {
+        let chosen = active.of(event.transaction).map(Arc::clone);
+        let (values, marks) = match (&chosen, &active.chosen) {
+            (Some(canary), Some(champion)) if !canary.reads_like(champion) => self.read_by(canary, event),
+            _ => {
+                let (values, marks) = self.rows.row(index).unwrap_or_default();
+                (values.to_vec(), marks)
+            }
+        };
+        // What a canary decides says nothing of the champion: the challenger is compared on the champion's own.
+        let by_champion =
+            chosen.as_ref().zip(active.chosen.as_ref()).filter(|(one, champion)| Arc::ptr_eq(one, champion));
+        let challenged = match (by_champion, active.challenger_of(event.transaction)) {
+            (Some((champion, _)), Some(challenger)) => {
+                let differs = !challenger.chosen.reads_like(champion);
+                let values = differs.then(|| self.read_by(&challenger.chosen, event).0);
+                Some(Challenged { challenger: Arc::clone(challenger), values })
+            }
+            _ => None,
+        };
+        let incomplete = self.is_incomplete();
+        Observed { active: Arc::clone(active), chosen, values, marks, incomplete, challenged }
     }
 
-    /// The first `count` rows of what was read last.
-    pub(super) fn all_taken(&self, count: usize, active: &Arc<Active<S>>) -> Vec<Observed<S>> {
-        (0..count).map(|row| self.taken(row, active)).collect()
+    /// What a model reads as of an event that is in history.
+    fn read_by(&mut self, chosen: &Chosen<S>, event: &Event<'_>) -> (Vec<f64>, Marks) {
+        self.spare.reset(chosen.plan.width());
+        self.history.read(std::slice::from_ref(event), &chosen.plan, &mut self.spare);
+        let (values, marks) = self.spare.row(0).unwrap_or_default();
+        (values.to_vec(), marks)
+    }
+
+    /// The rows of what was read last, one an event.
+    pub(super) fn all_taken(&mut self, events: &[Event<'_>], active: &Arc<Active<S>>) -> Vec<Observed<S>> {
+        events.iter().enumerate().map(|(row, event)| self.taken(row, event, active)).collect()
     }
 
     /// Whether the windows may look back further than history reaches.

@@ -163,19 +163,26 @@ pub(super) async fn infer<S: Scorer>(
     row: Vec<f32>,
     wait: Duration,
 ) -> Result<f32, FallbackCause> {
-    let chosen = claim.observed().and_then(|observed| observed.active.chosen.as_ref()).ok_or(FallbackCause::NoModel)?;
+    let chosen = claim.observed().and_then(|observed| observed.chosen.as_ref()).ok_or(FallbackCause::NoModel)?;
     let started = Instant::now();
     let score = match timeout(wait, chosen.model.infer(row, wait)).await {
         Err(_) | Ok(Err(InferError::Deadline)) => Err(FallbackCause::Deadline),
         Ok(Err(InferError::Overloaded(_))) => Err(FallbackCause::Overload),
         Ok(Err(InferError::Failed(reason))) => {
             tracing::warn!(model = chosen.reference.version, reason, "a row got no score");
+            chosen.tally.failed(1);
             Err(FallbackCause::NoModel)
         }
         Ok(Ok(score)) if score.is_finite() => Ok(score.clamp(0.0, 1.0)),
-        Ok(Ok(_)) => Err(FallbackCause::NoModel),
+        Ok(Ok(_)) => {
+            chosen.tally.failed(1);
+            Err(FallbackCause::NoModel)
+        }
     };
-    core.observer.step(Step::Infer, started.elapsed());
+    let took = started.elapsed();
+    chosen.tally.took(took);
+    score.iter().for_each(|score| chosen.tally.scored(*score));
+    core.observer.step(Step::Infer, took);
     score
 }
 
@@ -195,8 +202,8 @@ pub(super) async fn judged<S: Scorer>(
     let started = Instant::now();
     let transaction = Arc::clone(&claim.transaction);
     let circumstances = || circumstances(&transaction.transaction_id, received.source, received.now, received.at);
-    let active = claim.observed().map(|observed| Arc::clone(&observed.active));
-    let judged = match (score, active.as_ref().and_then(|active| active.chosen.as_ref())) {
+    let chosen = claim.observed().and_then(|observed| observed.chosen.clone());
+    let judged = match (score, chosen) {
         (Ok(score), Some(chosen)) => {
             let flagged = score >= chosen.reference.threshold;
             let mut causes =
@@ -205,19 +212,20 @@ pub(super) async fn judged<S: Scorer>(
             let explained = if wanted {
                 let values = claim.observed().map_or(&[][..], |observed| &observed.values);
                 let explained =
-                    explain(core, chosen, values, row, core.limits.explain_wait.min(before_commit(received) / 2)).await;
+                    explain(core, &chosen, values, row, core.limits.explain_wait.min(before_commit(received) / 2))
+                        .await;
                 explained.map_err(|cause| causes.push(cause)).ok()
             } else {
                 None
             };
             let decision = judge(circumstances(), &chosen.reference, score, explained, &causes);
-            Judged::Full(core.record_of(claim, chosen, decision, received.now))
+            Judged::Full(core.record_of(claim, &chosen, decision, received.now))
         }
         (score, chosen) => {
             let cause = score.err().unwrap_or(FallbackCause::NoModel);
             let policy = claim.observed().map_or_else(|| core.active.load().policy, |observed| observed.active.policy);
             let Some(flagged) = policy.flags(cause) else { return Err(refused(cause, received)) };
-            let model = chosen.map(|chosen| &*chosen.reference);
+            let model = chosen.as_ref().map(|chosen| &*chosen.reference);
             let decision = Arc::new(fall_back(circumstances(), model, cause, flagged));
             Judged::Fallback(claim, decision)
         }

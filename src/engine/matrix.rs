@@ -10,11 +10,17 @@ use crate::decision::{DegradedCause, Explained};
 pub(super) fn scores<S: Scorer>(chosen: &Chosen<S>, rows: &[f32]) -> Vec<Option<f32>> {
     let width = chosen.plan.width().max(1);
     match chosen.model.infer_rows(rows) {
-        Ok(scores) => scores.into_iter().map(Some).collect(),
+        Ok(scores) => {
+            scores.iter().for_each(|score| chosen.tally.scored(*score));
+            scores.into_iter().map(Some).collect()
+        }
         Err(error) => {
             tracing::warn!(model = chosen.reference.version, %error, "rows got no scores together; they are tried one by one");
             let one = |row| chosen.model.infer_rows(row).ok().and_then(|mut scores| scores.pop());
-            rows.chunks(width).map(one).collect()
+            let scores: Vec<Option<f32>> = rows.chunks(width).map(one).collect();
+            scores.iter().flatten().for_each(|score| chosen.tally.scored(*score));
+            chosen.tally.failed(scores.iter().filter(|score| score.is_none()).count() as u64);
+            scores
         }
     }
 }

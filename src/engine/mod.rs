@@ -8,6 +8,8 @@
 
 mod active;
 mod background;
+mod challenge;
+mod comparison;
 pub mod completeness;
 mod copies;
 mod core;
@@ -21,12 +23,16 @@ mod labels;
 mod ledger;
 mod limits;
 mod line;
+pub mod lineup;
 mod matrix;
+pub mod models;
 pub mod ports;
 mod rebuild;
 mod recall;
 pub mod rescore;
+mod share;
 pub mod snapshot;
+mod tally;
 mod unconfirmed;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -39,16 +45,21 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use self::active::{Active, Chosen};
+use self::active::Active;
+pub use self::challenge::ChallengerOptions;
+pub use self::comparison::{Compared, Kept, Labels};
 pub use self::copies::Copies;
 use self::core::{Core, of_log, unavailable};
 use self::explain::{Reasons, explain_later};
 use self::labels::Waiting;
 use self::ledger::{Ledger, Whole};
 pub use self::limits::{Durability, Limits, SetUp, TimeSource};
+use self::lineup::Lineup;
 pub use self::ports::event_label;
-use self::ports::{Entry, Gauges, Log, Observer, Scorer};
+use self::ports::{Gauges, Log, Observer, Scorer};
 pub use self::rebuild::Rebuilt;
+pub use self::share::{ALL as ALL_BASIS_POINTS, Share};
+pub use self::tally::Counts;
 use crate::base::clock::{Clock, Millis};
 use crate::base::money::Rates;
 use crate::decision::{Decision, Policy, ReasonRules, Source};
@@ -189,7 +200,7 @@ impl<S: Scorer> Engine<S> {
             parts;
         let EngineParts { set_up, instance, observer, .. } = parts;
         let core = Core {
-            active: ArcSwap::from_pointee(Active { policy, chosen: None }),
+            active: ArcSwap::from_pointee(Active::none(policy)),
             ledger: Mutex::new(empty_ledger(&catalogue, history, limits, set_up)),
             cache: moka::sync::Cache::new(limits.cache),
             log,
@@ -210,6 +221,7 @@ impl<S: Scorer> Engine<S> {
             instance,
             made: AtomicU64::new(0),
             behind: AtomicBool::new(false),
+            recent: Mutex::default(),
         };
         let engine = Self { core: Arc::new(core), background: Arc::default(), history };
         if let Some(model) = model {
@@ -218,20 +230,14 @@ impl<S: Scorer> Engine<S> {
         Ok(engine)
     }
 
-    /// Makes `model` the one that decides, and says so in the log. A request that has been observed keeps the model it
-    /// was observed for: plan, session, threshold and version change together or not at all.
+    /// Makes `model` the one that decides, alone. A request that has been observed keeps the model it was observed for:
+    /// plan, session, threshold and version change together or not at all. [`models::Models`] also records it.
     ///
     /// # Errors
     /// When the catalogue lacks a feature of the model; the active one stays.
     pub fn activate(&self, model: Arc<S>) -> Result<(), CatalogueError> {
-        let core = &self.core;
-        let chosen = Chosen::new(model, &core.catalogue)?;
-        let entry = Entry::Activated { model: (*chosen.reference).clone(), at: core.clock.now() };
-        let policy = core.active.load().policy;
-        core.active.store(Arc::new(Active { policy, chosen: Some(chosen) }));
-        if let Err(error) = core.log.append(entry, None) {
-            tracing::warn!(%error, "the activation of the model is not in the log");
-        }
+        let champion = Some(self.prepare(model)?);
+        self.line_up(Lineup { champion, canary: None, challenger: None });
         Ok(())
     }
 

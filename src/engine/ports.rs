@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::completeness::Completeness;
 use super::delivery::RecordId;
+use super::models::{Action, Change};
 use super::{Label, LabelOutcome};
 use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
@@ -103,13 +104,8 @@ pub enum Entry {
     Fill(Arc<Transaction>),
     /// A verdict. The same one again is answered `first: false`.
     Label(Label),
-    /// A model came into force.
-    Activated {
-        /// Which.
-        model: ModelRef,
-        /// When.
-        at: Millis,
-    },
+    /// A change of the models in force.
+    Changed(Box<Change>),
 }
 
 /// How an entry was written.
@@ -237,6 +233,9 @@ pub trait Log: Send + Sync + Debug {
 
     /// Flushes and ends: later appends are `Closed`.
     fn close(&self) -> Reading<'_, ()>;
+
+    /// The newest changes of the models in force, oldest first, at most `most`. A shared log keeps none.
+    fn changes(&self, most: usize) -> Reading<'_, Vec<Change>>;
 
     /// The newest `occurred_at`. Blocking.
     ///
@@ -393,6 +392,10 @@ pub trait Observer: Send + Sync + Debug {
     fn labelled(&self, _outcome: LabelOutcome) {}
     /// Labels were given up: their transaction never came.
     fn unmatched(&self, _labels: usize) {}
+    /// A change of the models was recorded.
+    fn model_changed(&self, _action: Action) {}
+    /// A version was held against its gates, and passed or did not.
+    fn model_prepared(&self, _took: Duration) {}
 }
 
 /// Counts nothing.

@@ -2,17 +2,21 @@
 //! rows and baseline: nothing vouches for its scores, and contributions cannot be given.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::ModelError;
 use super::manifest::check_features;
 use super::package::{Graph, Package, fault, read_bytes, sha256};
+use super::signature::Contract;
+use crate::base::clock::Millis;
 
 /// Hex digits of the hash that make a bare file's version.
 const VERSION_DIGITS: usize = 12;
 
 impl Package {
-    /// Takes a bare .onnx file with one f32 input `[N, features.len()]`. Its name is the file's without the ending, its
-    /// version the first 12 hex digits of its SHA-256. The score is the output `probabilities`, else the only f32 one.
+    /// Takes a bare .onnx file with one input `[N, features.len()]` of float32, float64 or int64. Its name is the file's
+    /// without the ending, its version the first 12 hex digits of its SHA-256. The score is the output `probabilities`,
+    /// else the only one of floats, else the only sequence of maps (its key 1).
     ///
     /// # Errors
     /// The file cannot be read, no feature or one twice, or a threshold outside 0 to 1: one sentence.
@@ -22,17 +26,20 @@ impl Package {
             return Err(fault(path, &format!("threshold = {threshold}: 0 to 1 is allowed")));
         }
         let bytes = read_bytes(path)?;
+        let contract = Contract { width: features.len(), ..Contract::default() };
         let sha256 = sha256(&bytes);
         Ok(Self {
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
             version: sha256.chars().take(VERSION_DIGITS).collect(),
+            created: Millis::default(),
             sha256,
             features,
             threshold,
             directory: path.parent().map(Path::to_owned).unwrap_or_default(),
-            graph: Graph { file: path.to_owned(), bytes, input: None, output: None, margin: None },
+            graph: Graph { file: path.to_owned(), bytes, contract, margin: None },
             golden: None,
             medians: None,
+            probes: Arc::default(),
             explanation: None,
             calibration: None,
         })

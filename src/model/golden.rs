@@ -10,6 +10,8 @@ use super::explain::Explanation;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Golden {
+    /// The features of a row in order, as whoever made the rows had them; absent in packages from before.
+    pub(super) features: Option<Vec<String>>,
     /// How far a score may be from the expected one.
     pub(super) tolerance: f32,
     /// Rows of one value a feature.
@@ -63,8 +65,21 @@ pub(super) struct Histogram {
 }
 
 impl Golden {
-    pub(super) fn parse(text: &str, width: usize) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, features: &[String]) -> Result<Self, String> {
+        let width = features.len();
         let golden: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        // Rows have no names: of two features that change places nothing else here would tell.
+        if let Some(named) = &golden.features
+            && let Some((place, (named, wanted))) =
+                named.iter().zip(features).enumerate().find(|(_, (named, wanted))| named != wanted)
+        {
+            return Err(format!(
+                "features[{place}] is {named:?}, and the manifest's is {wanted:?}: the order is not one"
+            ));
+        }
+        if golden.features.as_ref().is_some_and(|named| named.len() != width) {
+            return Err(format!("features are not {width}, as many as the manifest's"));
+        }
         if !(golden.tolerance > 0.0 && golden.tolerance <= 1e-3) {
             return Err(format!("tolerance = {}: above 0 and at most 0.001 is allowed", golden.tolerance));
         }
@@ -156,9 +171,36 @@ impl Baseline {
     pub(super) fn medians(&self) -> Vec<f32> {
         self.features.iter().map(|feature| feature.median as f32).collect()
     }
+
+    /// Rows from all over the range that training saw: every feature at its lowest, its median and its highest, then mixed
+    /// rows whose features stand at ranks of their own, always the same ones.
+    #[expect(clippy::cast_possible_truncation, reason = "a row holds f32: the model sees no more of a value")]
+    pub(super) fn probes(&self) -> Vec<Vec<f32>> {
+        let at = |rank: &dyn Fn(usize) -> f64| -> Vec<f32> {
+            self.features.iter().enumerate().map(|(place, feature)| feature.at(rank(place)) as f32).collect()
+        };
+        let corners = [0.0, 0.5, 1.0].map(|rank| at(&|_| rank));
+        let mixed = (1..=MIXED_PROBES).map(|row| at(&|place| (row as f64 * step(place)).fract()));
+        corners.into_iter().chain(mixed).collect()
+    }
+}
+
+/// Rows of [`Baseline::probes`] besides the three corners.
+const MIXED_PROBES: usize = 253;
+
+/// An irrational step of a feature's own: the fractional parts of its multiples cover 0 to 1 evenly.
+fn step(place: usize) -> f64 {
+    (2.0 + place as f64).sqrt().fract().max(0.001) + std::f64::consts::FRAC_1_PI / 1000.0
 }
 
 impl FeatureBaseline {
+    /// The value at a rank of 0 to 1.
+    fn at(&self, rank: f64) -> f64 {
+        let last = self.quantiles.len().saturating_sub(1);
+        let place = (rank * last as f64).round() as usize;
+        self.quantiles.get(place.min(last)).copied().unwrap_or(self.median)
+    }
+
     fn is_sound(&self) -> bool {
         let (Some(first), Some(last)) = (self.quantiles.first(), self.quantiles.last()) else { return false };
         let inside = |value: f64| (*first..=*last).contains(&value);
@@ -171,12 +213,16 @@ mod tests {
     use super::*;
 
     const GOLDEN: &str = r#"{"tolerance": 1e-5, "inputs": [[1, 2], [3, 4]], "scores": [0.25, 0.75]}"#;
+    fn names() -> [String; 2] {
+        ["a", "b"].map(str::to_owned)
+    }
+
     const BASELINE: &str = r#"{"features": [{"name": "a", "mean": 1, "median": 2, "quantiles": [0, 2, 9]}],
         "score": {"edges": [0, 0.5, 1], "counts": [3, 1]}}"#;
 
     #[test]
     fn golden_scores_are_held_within_the_tolerance() {
-        let golden = Golden::parse(GOLDEN, 2).unwrap();
+        let golden = Golden::parse(GOLDEN, &names()).unwrap();
         assert_eq!(golden.compare(&[0.25, 0.750_005]), Ok(()));
         assert!(golden.compare(&[0.25, 0.7501]).is_err());
         assert!(golden.compare(&[0.25, f32::NAN]).is_err());
@@ -214,6 +260,8 @@ mod tests {
     #[test]
     fn golden_faults_name_their_key() {
         for (from, to, key) in [
+            ("\"tolerance\"", "\"features\": [\"b\", \"a\"], \"tolerance\"", "features[0]"),
+            ("\"tolerance\"", "\"features\": [\"a\"], \"tolerance\"", "features are not 2"),
             ("1e-5", "0", "tolerance"),
             ("1e-5", "0.5", "tolerance"),
             ("[3, 4]", "[3]", "inputs[1]"),
@@ -231,7 +279,7 @@ mod tests {
                 "explanation.contributions[1]",
             ),
         ] {
-            let fault = Golden::parse(&GOLDEN.replacen(from, to, 1), 2).unwrap_err();
+            let fault = Golden::parse(&GOLDEN.replacen(from, to, 1), &names()).unwrap_err();
             assert!(fault.contains(key), "{key}: {fault}");
         }
     }

@@ -99,5 +99,6 @@ mod tests {
     #[test]
     fn the_script_fetches_the_version_that_is_looked_for() {
         assert!(include_str!("../../scripts/onnxruntime.txt").contains(&format!("\nonnxruntime=={VERSION} ")));
+        assert!(include_str!("../../scripts/onnxruntime-gpu.txt").contains(&format!("\nonnxruntime-gpu=={VERSION} ")));
     }
 }

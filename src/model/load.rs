@@ -2,12 +2,13 @@
 //! manifest, have run every batch size, and gave the golden scores, one row at a time and all at once; and whose
 //! explanations of the golden rows add up to the graph's own margins and are those that the package expects.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::device::{Runtime, placed};
 use super::explain::{Explain, Explainer, ExplanationThread, Margins};
+use super::gate::{Checks, Gate, Met};
 use super::golden::Golden;
-use super::manifest::sigmoid;
+use super::manifest::probability;
 use super::package::{Package, fault};
 use super::session::Session;
 use super::workers::{INLINE_BUDGET, Limits, Pool, Scorer, checked, run};
@@ -23,47 +24,133 @@ impl Model {
     /// # Errors
     /// What failed, in one sentence.
     pub fn load(package: Package, options: &RuntimeOptions) -> Result<Self, ModelError> {
-        let library = options.library.clone();
-        let max_batch = options.max_batch.max(1);
-        let mut sessions = Vec::new();
-        let mut inline = usize::MAX;
-        for _ in 0..options.workers.max(1) {
-            let mut session = open(&package, library.as_deref())?;
-            let refused = |error: InferError| fault(&package.graph.file, &error.to_string());
-            inline = inline.min(warm(&mut session, &package, max_batch).map_err(refused)?);
-            hold_golden(&mut session, &package).map_err(refused)?;
-            sessions.push(session);
+        Self::load_checked(package, options, &mut Checks::default())
+    }
+
+    /// Likewise; `checks` says how each gate from `tensors` to `latency` was met. All sessions pass one gate before any
+    /// comes to the next.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_checked(package: Package, options: &RuntimeOptions, checks: &mut Checks) -> Result<Self, ModelError> {
+        let before = checks.clone();
+        let made = placed(&package, options, |runtime| {
+            // What a device did not pass counts no more once the model runs elsewhere.
+            *checks = before.clone();
+            ready(&package, options, runtime, checks)
+        });
+        if let Err(error) = &made
+            && checks.failed().is_none()
+        {
+            // Refused before a session was made: its operators do not run there.
+            checks.note(Gate::Tensors, Met::Failed, error.to_string());
         }
-        let explaining = explaining(&package, library.as_deref(), options.max_explanations)?;
-        let limits = Limits { max_batch, max_queue: options.max_queue.max(1), inline };
+        let (ready, runtime, placement) = made?;
+        checks.say(Gate::Tensors, placement.to_string());
+        let Ready { sessions, inline, explaining } = ready;
+        let feeds = sessions.first().map(|session| session.feeds().to_vec()).unwrap_or_default();
+        let limits = Limits { max_batch: options.max_batch.max(1), max_queue: options.max_queue.max(1), inline };
         let pool = Pool::start(sessions, limits)
             .map_err(|error| ModelError::Runtime(format!("a worker thread of the model cannot start: {error}")))?;
-        Ok(Self { package, pool, explaining, spare_explainer: None.into(), spare: Vec::new().into(), library })
+        let (spare_explainer, spare) = (None.into(), Vec::new().into());
+        Ok(Self { package, pool, explaining, spare_explainer, spare, feeds, runtime, placement })
     }
 }
 
-/// A session of `package`, checked against its manifest.
-pub(super) fn open(package: &Package, library: Option<&Path>) -> Result<Session, ModelError> {
-    let graph = &package.graph;
-    Session::open(&graph.bytes, &package.contract(), library, &graph.file)
+/// What passed every check.
+struct Ready {
+    sessions: Vec<Session>,
+    /// The most rows that a caller runs itself.
+    inline: usize,
+    explaining: Option<ExplanationThread>,
 }
 
-/// Runs every batch size; returns the most rows whose run was measured to stay within [`INLINE_BUDGET`].
-fn warm<S: Scorer>(session: &mut S, package: &Package, max_batch: usize) -> Result<usize, InferError> {
+fn ready(
+    package: &Package,
+    options: &RuntimeOptions,
+    runtime: &Runtime,
+    checks: &mut Checks,
+) -> Result<Ready, ModelError> {
+    let max_batch = options.max_batch.max(1);
+    let refused = |error: InferError| fault(&package.graph.file, &error.to_string());
+    let opened = (0..options.workers.max(1)).map(|_| open(package, runtime)).collect();
+    let mut sessions: Vec<Session> = checks.hold(Gate::Tensors, opened)?;
+    let warmed = sessions.iter_mut().map(|session| warm(session, package, max_batch).map_err(refused)).collect();
+    let warmed: Vec<Warmed> = checks.hold(Gate::WarmUp, warmed)?;
+    let held = sessions.iter_mut().try_for_each(|session| hold_golden(session, package).map_err(refused));
+    checks.hold(Gate::Golden, held)?;
+    if let Some(session) = sessions.first_mut() {
+        checks.hold(Gate::Finite, hold_finite(session, package).map_err(refused))?;
+    }
+    let explaining = checks.hold(Gate::Explanation, explaining(package, runtime, options.max_explanations))?;
+    let row = warmed.iter().map(|warmed| warmed.row).max().unwrap_or_default();
+    hold_latency(row, options.latency_budget, package, checks)?;
+    let inline = warmed.iter().map(|warmed| warmed.inline).min().unwrap_or(0);
+    Ok(Ready { sessions, inline, explaining })
+}
+
+/// A session of `package`, checked against its manifest.
+pub(super) fn open(package: &Package, runtime: &Runtime) -> Result<Session, ModelError> {
+    let graph = &package.graph;
+    Session::open(&graph.bytes, &graph.contract, runtime, &graph.file)
+}
+
+/// What warming up measured.
+#[derive(Debug)]
+struct Warmed {
+    /// The most rows whose run stays within [`INLINE_BUDGET`].
+    inline: usize,
+    /// How long one row takes.
+    row: Duration,
+}
+
+/// Runs every batch size.
+fn warm<S: Scorer>(session: &mut S, package: &Package, max_batch: usize) -> Result<Warmed, InferError> {
     // Golden rows are real ones; trees take another path for them than for zeros.
     let zeros = vec![vec![0.0; package.features.len()]];
     let samples = package.golden.as_ref().map_or(&zeros, |golden| &golden.inputs);
     let sizes = std::iter::successors(Some(1_usize), |size| size.checked_mul(2)).take_while(|size| *size < max_batch);
     let mut inline = 0;
     let mut within = true;
+    let mut one = None;
     for size in sizes.chain([max_batch]) {
         let rows: Vec<f32> = samples.iter().cycle().take(size).flatten().copied().collect();
-        within &= latency(session, &rows)? <= INLINE_BUDGET;
+        let took = latency(session, &rows)?;
+        // The first size is one row.
+        one.get_or_insert(took);
+        within &= took <= INLINE_BUDGET;
         if within {
             inline = size;
         }
     }
-    Ok(inline)
+    Ok(Warmed { inline, row: one.unwrap_or_default() })
+}
+
+fn hold_latency(
+    row: Duration,
+    budget: Option<Duration>,
+    package: &Package,
+    checks: &mut Checks,
+) -> Result<(), ModelError> {
+    let Some(budget) = budget else {
+        checks.note(Gate::Latency, Met::Skipped, format!("no budget is set; a row takes {row:?}"));
+        return Ok(());
+    };
+    if row <= budget {
+        checks.note(Gate::Latency, Met::Passed, format!("a row takes {row:?} of {budget:?}"));
+        return Ok(());
+    }
+    let slow = fault(&package.graph.file, &format!("a row takes {row:?}, and models.latency_budget is {budget:?}"));
+    checks.hold(Gate::Latency, Err(slow))
+}
+
+/// Rows from all over the training data's range get scores that are probabilities.
+fn hold_finite<S: Scorer>(session: &mut S, package: &Package) -> Result<(), InferError> {
+    for (index, row) in package.probes.iter().enumerate() {
+        let scored = run(session, row).and_then(checked);
+        scored.map_err(|error| InferError::Failed(format!("probe row {index} of baseline.json's range: {error}")))?;
+    }
+    Ok(())
 }
 
 fn latency<S: Scorer>(session: &mut S, rows: &[f32]) -> Result<Duration, InferError> {
@@ -91,11 +178,11 @@ fn hold_golden<S: Scorer>(session: &mut S, package: &Package) -> Result<(), Infe
 }
 
 /// The thread that explains, its method held against the golden rows; `None` for a bare file.
-fn explaining(package: &Package, library: Option<&Path>, most: usize) -> Result<Option<ExplanationThread>, ModelError> {
-    let Some(mut explainer) = Explainer::new(package, library)? else { return Ok(None) };
+fn explaining(package: &Package, runtime: &Runtime, most: usize) -> Result<Option<ExplanationThread>, ModelError> {
+    let Some(mut explainer) = Explainer::new(package, runtime)? else { return Ok(None) };
     let refused = |what: String| fault(&package.directory.join("golden.json"), &what);
     if let Some(golden) = &package.golden {
-        let margins = Margins::open(package, library)?.of(&golden.inputs.concat());
+        let margins = Margins::open(package, runtime)?.of(&golden.inputs.concat());
         hold_explanations(&mut explainer, package, golden, margins).map_err(refused)?;
     }
     let started = ExplanationThread::start(explainer, most);
@@ -129,10 +216,7 @@ fn hold_explanations(
             return Err(format!("golden row {index} is explained to the margin {found} and the graph gives {margin}"));
         }
         // What is explained must be what is answered: the score is the calibrated margin.
-        let found = match package.calibration {
-            Some(calibration) => calibration.score(explained.margin),
-            None => sigmoid(explained.margin),
-        };
+        let found = probability(explained.margin, package.calibration);
         if !near(found - f64::from(*score), golden.tolerance.into()) {
             return Err(format!("the margin of golden row {index} means the score {found} and {score} is expected"));
         }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 
 use super::explain::Method;
+use super::signature::{Contract, Dtype, Feed, Link, OutputShape};
+use crate::base::clock::Millis;
 
 /// The keys as they stand in the file; `models/train/document.py` writes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,16 +18,19 @@ pub(super) struct Manifest {
     /// Likewise.
     pub(super) version: String,
     /// When the package was made, RFC 3339.
-    #[serde(rename = "created")]
-    _created: String,
+    pub(super) created: String,
     /// SHA-256 of `model.onnx`, 64 lower-case hex digits.
     pub(super) sha256: String,
     /// Inputs, in order, by catalogue name.
     pub(super) features: Vec<String>,
-    pub(super) input: Input,
+    /// The graph's one input, where it takes every feature in order as f32; else `inputs`.
+    input: Option<Input>,
+    /// The graph's inputs; together they take each feature once.
+    #[serde(default)]
+    inputs: Vec<InputTable>,
     pub(super) output: Output,
     pub(super) threshold: Threshold,
-    /// The last step of the graph, where it is one.
+    /// The last step from margin to score: the graph's own, or with `link = "logit"` done here.
     pub(super) calibration: Option<Calibration>,
     pub(super) explanation: Explanation,
     #[serde(rename = "training")]
@@ -34,8 +39,17 @@ pub(super) struct Manifest {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
-    pub(super) name: String,
+struct Input {
+    name: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputTable {
+    name: String,
+    dtype: Dtype,
+    /// In the input's order, by catalogue name.
+    features: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -45,37 +59,21 @@ pub(super) struct Output {
     pub(super) shape: OutputShape,
     /// The output with the raw margin before calibration, log-odds, `[N, 1]`; absent where the graph has none.
     pub(super) margin: Option<String>,
+    #[serde(default)]
+    pub(super) link: LinkName,
+    /// Of `zipmap`, the key whose value is the probability of fraud.
+    pub(super) positive: Option<String>,
 }
 
-/// Shape of the output that holds the scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What the values of the score's output are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum OutputShape {
-    /// `[N, 2]`: the second column is the probability of fraud.
-    TwoColumns,
-    /// `[N, 1]`.
-    OneColumn,
-    /// `[N]`.
-    Flat,
-}
-
-impl OutputShape {
-    /// Values a row.
-    pub(super) const fn columns(self) -> usize {
-        match self {
-            Self::TwoColumns => 2,
-            Self::OneColumn | Self::Flat => 1,
-        }
-    }
-
-    /// As the manifest writes it.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::TwoColumns => "two_columns",
-            Self::OneColumn => "one_column",
-            Self::Flat => "flat",
-        }
-    }
+pub(super) enum LinkName {
+    /// Scores: the graph ends in its own calibration.
+    #[default]
+    Identity,
+    /// Raw margins, log-odds: calibration is done here.
+    Logit,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -107,13 +105,18 @@ enum CalibrationMethod {
 
 impl Calibration {
     /// The score of a margin, 0 to 1.
-    pub(super) fn score(&self, margin: f64) -> f64 {
+    fn score(&self, margin: f64) -> f64 {
         sigmoid(self.slope * margin + self.intercept)
     }
 }
 
+/// The score that a raw margin means.
+pub(super) fn probability(margin: f64, calibration: Option<Calibration>) -> f64 {
+    calibration.map_or_else(|| sigmoid(margin), |calibration| calibration.score(margin))
+}
+
 /// 1 / (1 + e⁻ˣ).
-pub(super) fn sigmoid(x: f64) -> f64 {
+fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -152,6 +155,9 @@ impl Manifest {
                 return Err(format!("{key} = {value:?}: 1 to 64 of letters, digits, '.', '_' and '-' are allowed"));
             }
         }
+        if Millis::parse_rfc3339(&self.created).is_none() {
+            return Err(format!("created = {:?}: a time as RFC 3339 writes it is needed", self.created));
+        }
         let hashes = [("sha256", Some(&self.sha256)), ("explanation.sha256", self.explanation.sha256.as_ref())];
         for (key, hash) in hashes {
             if let Some(hash) = hash.filter(|hash| !is_hash(hash)) {
@@ -178,7 +184,80 @@ impl Manifest {
         if !(0.0..=1.0).contains(&self.threshold.value) {
             return Err(format!("threshold.value = {}: 0 to 1 is allowed", self.threshold.value));
         }
-        check_features(&self.features)
+        check_features(&self.features)?;
+        self.check_inputs()?;
+        self.check_output()
+    }
+
+    fn check_inputs(&self) -> Result<(), String> {
+        match (&self.input, self.inputs.as_slice()) {
+            (Some(_), []) => return Ok(()),
+            (Some(_), _) => return Err("input and inputs: one of the two is needed".to_owned()),
+            (None, []) => return Err("input is missing: [input] or [[inputs]] name what takes the features".to_owned()),
+            (None, _) => {}
+        }
+        let mut names = HashSet::new();
+        let mut fed = HashSet::new();
+        for InputTable { name, features, .. } in &self.inputs {
+            if !names.insert(name) || features.is_empty() {
+                return Err(format!("inputs: {name:?} stands twice or takes no feature"));
+            }
+            for feature in features {
+                if !self.features.contains(feature) {
+                    return Err(format!("inputs: {name:?} takes {feature:?}, which is not in features"));
+                }
+                if !fed.insert(feature) {
+                    return Err(format!("inputs: {feature:?} is taken twice"));
+                }
+            }
+        }
+        match self.features.iter().find(|feature| !fed.contains(feature)) {
+            Some(left) => Err(format!("inputs: no input takes {left:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_output(&self) -> Result<(), String> {
+        let Output { shape, margin, link, positive, .. } = &self.output;
+        if positive.is_some() && *shape != OutputShape::Zipmap {
+            return Err(format!("output.positive is a key of maps, and output.shape is {:?}", shape.as_str()));
+        }
+        if *link == LinkName::Identity {
+            return Ok(());
+        }
+        if margin.is_some() {
+            return Err("output.margin: with output.link = \"logit\" the output is the margin itself".to_owned());
+        }
+        if matches!(shape, OutputShape::OneColumn | OutputShape::Flat) {
+            return Ok(());
+        }
+        Err(format!("output.link = \"logit\" is for one margin a row, and output.shape is {:?}", shape.as_str()))
+    }
+
+    /// What a session that gives scores is held against.
+    pub(super) fn contract(&self) -> Contract {
+        let width = self.features.len();
+        let place = |name: &String| self.features.iter().position(|feature| feature == name);
+        let fed = |table: &InputTable| Feed {
+            name: table.name.clone(),
+            dtype: table.dtype,
+            columns: table.features.iter().filter_map(place).collect(),
+            flat: false,
+        };
+        Contract {
+            width,
+            inputs: match &self.input {
+                Some(input) => vec![Feed::row(&input.name, Dtype::Float32, width)],
+                None => self.inputs.iter().map(fed).collect(),
+            },
+            output: Some(self.output.name.clone()),
+            shape: Some(self.output.shape),
+            positive: self.output.positive.clone(),
+            link: match self.output.link {
+                LinkName::Identity => Link::Identity,
+                LinkName::Logit => Link::Logit(self.calibration),
+            },
+        }
     }
 }
 
@@ -204,68 +283,5 @@ fn is_word(text: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in crate::model) const SAMPLE: &str = r#"
-name = "tiny"
-version = "1"
-created = "2026-01-01T00:00:00Z"
-sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-features = ["a", "b", "c"]
-[input]
-name = "input"
-[output]
-name = "probabilities"
-shape = "two_columns"
-[threshold]
-value = 0.5
-chosen = "by hand"
-[explanation]
-method = "permutation_shapley"
-[training]
-data = "none"
-parameters = { trees = 1 }
-figures = { auc = 0.5 }
-"#;
-
-    #[test]
-    fn the_sample_is_read() {
-        let manifest = Manifest::parse(SAMPLE).unwrap();
-        assert_eq!(manifest.features, ["a", "b", "c"]);
-        assert_eq!(manifest.output.shape, OutputShape::TwoColumns);
-    }
-
-    #[test]
-    fn a_fault_names_its_key() {
-        for (from, to, key) in [
-            ("name = \"tiny\"", "name = \"tiny\"\nnmae = 1", "nmae"),
-            ("name = \"tiny\"", "name = \"../x\"", "name"),
-            ("value = 0.5", "value = 1.5", "threshold.value"),
-            ("value = 0.5", "value = nan", "threshold.value"),
-            ("\"c\"]", "\"a\"]", "features"),
-            ("[\"a\", \"b\", \"c\"]", "[]", "features"),
-            ("two_columns", "three_columns", "three_columns"),
-            ("version = \"1\"", "", "version"),
-            ("sha256 = \"0", "sha256 = \"G", "sha256"),
-            ("permutation_shapley", "baseline_ablation", "baseline_ablation"),
-            ("permutation_shapley", "tree_shap", "explanation.sha256"),
-            ("permutation_shapley\"", "permutation_shapley\"\nsha256 = \"ab\"", "explanation.sha256"),
-            (
-                "permutation_shapley\"",
-                &format!("permutation_shapley\"\nsha256 = \"{}\"", "a".repeat(64)),
-                "explanation.sha256",
-            ),
-            (
-                "[training]",
-                "[calibration]\nmethod = \"platt\"\nslope = -1\nintercept = 0\n[training]",
-                "calibration.slope",
-            ),
-            ("[training]", "[calibration]\nmethod = \"isotonic\"\nslope = 1\nintercept = 0\n[training]", "isotonic"),
-        ] {
-            assert!(SAMPLE.contains(from), "{from}");
-            let fault = Manifest::parse(&SAMPLE.replacen(from, to, 1)).unwrap_err();
-            assert!(fault.contains(key), "{key}: {fault}");
-        }
-    }
-}
+#[path = "manifest_tests.rs"]
+pub(super) mod tests;

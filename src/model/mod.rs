@@ -6,13 +6,17 @@
 //! It knows neither features nor decisions.
 
 mod bare;
+mod contents;
+mod device;
 mod explain;
+mod gate;
 mod golden;
 mod library;
 mod load;
 mod manifest;
 mod package;
 mod session;
+mod signature;
 #[cfg(test)]
 mod testing;
 pub mod trees;
@@ -24,10 +28,15 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use contents::{Contents, PACKAGE_FILES};
+use device::Runtime;
+pub use device::{Device, OnDeviceFailure, Placement};
 use explain::{Explain as _, Explainer, ExplanationThread};
 pub use explain::{Explanation, Method};
+pub use gate::{Check, Checks, Gate, Met};
 pub use package::Package;
 use session::Session;
+use signature::Feed;
 use workers::{Pool, checked, run};
 
 /// Rows of one run in [`Model::infer_matrix`]: enough to make a call's cost vanish, few enough to stay in the cache.
@@ -47,13 +56,31 @@ pub struct RuntimeOptions {
     pub max_queue: usize,
     /// The most rows that wait to be explained; 0 counts as 1.
     pub max_explanations: usize,
+    /// The longest that one row may take, the median of several; `None` asks for none.
+    pub latency_budget: Option<Duration>,
+    /// Where sessions run.
+    pub device: Device,
+    /// What is done when the model cannot run whole on its device.
+    pub on_device_failure: OnDeviceFailure,
+    /// The most bytes of the device's memory that each session's arena takes; `None`: all there is.
+    pub device_memory: Option<u64>,
 }
 
 impl RuntimeOptions {
     /// For scoring matrices on the calling thread: one session, no waiting rows.
     #[must_use]
     pub const fn of_files() -> Self {
-        Self { library: None, workers: 1, max_batch: MATRIX_ROWS, max_queue: 1, max_explanations: 1 }
+        Self {
+            library: None,
+            workers: 1,
+            max_batch: MATRIX_ROWS,
+            max_queue: 1,
+            max_explanations: 1,
+            latency_budget: None,
+            device: Device::Cpu,
+            on_device_failure: OnDeviceFailure::Refuse,
+            device_memory: None,
+        }
     }
 }
 
@@ -77,7 +104,7 @@ pub enum InferError {
     /// The deadline passed first.
     #[error("no answer of the model within the deadline")]
     Deadline,
-    /// The runtime failed or the score was not a finite number of 0 to 1.
+    /// The runtime failed, the score was not a finite number of 0 to 1, or an input of whole numbers got another.
     #[error("the model failed: {0}")]
     Failed(String),
 }
@@ -94,10 +121,19 @@ pub struct Model {
     spare_explainer: Mutex<Option<Explainer>>,
     /// Sessions for matrices, apart from the workers': as many as threads ever scored matrices at once.
     spare: Mutex<Vec<Session>>,
-    library: Option<PathBuf>,
+    /// What feeds the graph's inputs.
+    feeds: Vec<Feed>,
+    runtime: Runtime,
+    placement: Placement,
 }
 
 impl Model {
+    /// Where its sessions run.
+    #[must_use]
+    pub const fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
     /// Scores one row (`features.len()` values in manifest order), waiting at most `wait`.
     ///
     /// A model that scores a row within 200 µs does so on the caller's thread when it is idle (see `workers`).
@@ -114,7 +150,8 @@ impl Model {
     /// session of its own.
     ///
     /// # Errors
-    /// `Failed`: the length is not whole rows, the runtime failed, or a score is not a finite number of 0 to 1.
+    /// `Failed`: the length is not whole rows, an input of whole numbers got another, the runtime failed, or a score is not
+    /// a finite number of 0 to 1.
     pub fn infer_matrix(&self, values: &[f32]) -> Result<Vec<f32>, InferError> {
         let width = self.package.features.len().max(1);
         if !values.len().is_multiple_of(width) {
@@ -151,7 +188,7 @@ impl Model {
         }
         let mut spare = self.spare_explainer.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.is_none() {
-            let made = Explainer::new(&self.package, self.library.as_deref());
+            let made = Explainer::new(&self.package, &self.runtime);
             *spare = made.map_err(|error| InferError::Failed(error.to_string()))?;
         }
         let explainer = spare.as_mut().ok_or_else(no_method)?;
@@ -161,14 +198,15 @@ impl Model {
     fn check_row(&self, row: &[f32]) -> Result<(), InferError> {
         let width = self.package.features.len();
         if row.len() == width {
-            return Ok(());
+            // Before it joins others: what one row breaks is no fault of the batch.
+            return self.feeds.iter().try_for_each(|feed| feed.check(row));
         }
         Err(InferError::Failed(format!("a row of {} values for a model of {width} features", row.len())))
     }
 
     fn spare_session(&self) -> Result<Session, InferError> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let open = || load::open(&self.package, self.library.as_deref());
+        let open = || load::open(&self.package, &self.runtime);
         spare.map_or_else(open, Ok).map_err(|error| InferError::Failed(error.to_string()))
     }
 }

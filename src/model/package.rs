@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +14,11 @@ use sha2::{Digest, Sha256};
 
 use super::ModelError;
 use super::explain::Source;
+use super::gate::{Checks, Gate};
 use super::golden::{Baseline, Golden};
-use super::manifest::{Calibration, Manifest, OutputShape};
-use super::session::Contract;
+use super::manifest::{Calibration, Manifest};
+use super::signature::{Contract, Link, OutputShape};
+use crate::base::clock::Millis;
 
 /// A model and what is known of it, read from a folder ([`Package::read`]) or a bare file ([`Package::bare`]).
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub struct Package {
     pub name: String,
     /// Version, e.g. `1`.
     pub version: String,
+    /// When it was made; of a bare file nobody says.
+    pub created: Millis,
     /// SHA-256 of the model file, lower-case hex.
     pub sha256: String,
     /// Inputs, in order, by catalogue name.
@@ -37,6 +42,8 @@ pub struct Package {
     pub(super) golden: Option<Arc<Golden>>,
     /// The median of every feature; a bare file has none.
     pub(super) medians: Option<Arc<[f32]>>,
+    /// Rows from all over the training data's range; a bare file has none.
+    pub(super) probes: Arc<[Vec<f32>]>,
     /// How rows are explained; a bare file does not say.
     pub(super) explanation: Option<Arc<Source>>,
     /// How the margin becomes the score, where the manifest says.
@@ -48,11 +55,14 @@ pub struct Package {
 pub(super) struct Graph {
     pub(super) file: PathBuf,
     pub(super) bytes: Arc<[u8]>,
-    pub(super) input: Option<String>,
-    pub(super) output: Option<(String, OutputShape)>,
-    /// The output with the raw margin.
+    /// Of the scores.
+    pub(super) contract: Contract,
+    /// The output with the raw margin, where it is another than the score's.
     pub(super) margin: Option<String>,
 }
+
+/// The most bytes of a file of a package.
+const MOST_BYTES: u64 = 2 << 30;
 
 impl fmt::Debug for Graph {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,29 +76,41 @@ impl Package {
     /// # Errors
     /// The first thing that is wrong, in one sentence that names the file and the key.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
-        let manifest = document(directory, "manifest.toml", Manifest::parse)?;
-        let golden = document(directory, "golden.json", |text| Golden::parse(text, manifest.features.len()))?;
-        let baseline = document(directory, "baseline.json", |text| Baseline::parse(text, &manifest.features))?;
-        let file = directory.join("model.onnx");
-        let bytes = read_bytes(&file)?;
-        hold_hash(&file, &bytes, "sha256", &manifest.sha256)?;
-        let explanation = explanation(directory, &manifest)?;
+        Self::read_checked(directory, &mut Checks::default())
+    }
+
+    /// Likewise; `checks` says how the gates `package` and `hash` were met.
+    ///
+    /// # Errors
+    /// As [`Package::read`].
+    pub fn read_checked(directory: &Path, checks: &mut Checks) -> Result<Self, ModelError> {
+        let documents = || {
+            let manifest = document(directory, "manifest.toml", Manifest::parse)?;
+            let golden = document(directory, "golden.json", |text| Golden::parse(text, &manifest.features))?;
+            let baseline = document(directory, "baseline.json", |text| Baseline::parse(text, &manifest.features))?;
+            let file = directory.join("model.onnx");
+            let bytes = read_bytes(&file)?;
+            Ok((manifest, golden, baseline, file, bytes))
+        };
+        let (manifest, golden, baseline, file, bytes) = checks.hold(Gate::Package, documents())?;
+        let hashes = || {
+            hold_hash(&file, &bytes, "sha256", &manifest.sha256)?;
+            explanation(directory, &manifest)
+        };
+        let explanation = checks.hold(Gate::Hash, hashes())?;
+        let contract = manifest.contract();
         Ok(Self {
             name: manifest.name,
             version: manifest.version,
+            created: Millis::parse_rfc3339(&manifest.created).unwrap_or_default(),
             sha256: manifest.sha256,
             features: manifest.features,
             threshold: manifest.threshold.value,
             directory: directory.to_owned(),
-            graph: Graph {
-                file,
-                bytes,
-                input: Some(manifest.input.name),
-                output: Some((manifest.output.name, manifest.output.shape)),
-                margin: manifest.output.margin,
-            },
+            graph: Graph { file, bytes, contract, margin: manifest.output.margin },
             golden: Some(Arc::new(golden)),
             medians: Some(baseline.medians().into()),
+            probes: baseline.probes().into(),
             explanation: Some(Arc::new(explanation)),
             calibration: manifest.calibration,
         })
@@ -100,20 +122,14 @@ impl Package {
         self.medians.as_deref().unwrap_or_default()
     }
 
-    /// What a session of it is held against.
-    pub(super) fn contract(&self) -> Contract {
-        Contract {
-            width: self.features.len(),
-            input: self.graph.input.clone(),
-            output: self.graph.output.as_ref().map(|(name, _)| name.clone()),
-            shape: self.graph.output.as_ref().map(|(_, shape)| *shape),
-        }
-    }
-
     /// What a session that gives raw margins is held against; `None` where the graph has no such output.
     pub(super) fn margin_contract(&self) -> Option<Contract> {
-        let margin = self.graph.margin.clone()?;
-        Some(Contract { output: Some(margin), shape: Some(OutputShape::OneColumn), ..self.contract() })
+        let Graph { contract, margin, .. } = &self.graph;
+        if contract.link != Link::Identity {
+            return Some(Contract { link: Link::Identity, ..contract.clone() });
+        }
+        let (output, shape) = (Some(margin.clone()?), Some(OutputShape::OneColumn));
+        Some(Contract { output, shape, positive: None, ..contract.clone() })
     }
 }
 
@@ -136,9 +152,18 @@ fn hold_hash(file: &Path, bytes: &[u8], key: &str, wanted: &str) -> Result<(), M
     Err(fault(file, &what))
 }
 
-/// Reads a file; the fault is a sentence.
+/// Reads a file of at most [`MOST_BYTES`]; the fault is a sentence.
 pub(super) fn read_bytes(file: &Path) -> Result<Arc<[u8]>, ModelError> {
-    fs::read(file).map(Into::into).map_err(|error| fault(file, &format!("cannot be read: {error}")))
+    let failed = |error: io::Error| fault(file, &format!("cannot be read: {error}"));
+    let about = fs::metadata(file).map_err(failed)?;
+    // A pipe or a device would never end.
+    if !about.is_file() {
+        return Err(fault(file, "is no file"));
+    }
+    if about.len() > MOST_BYTES {
+        return Err(fault(file, &format!("has {} bytes, and {MOST_BYTES} are the most", about.len())));
+    }
+    fs::read(file).map(Into::into).map_err(failed)
 }
 
 /// Lower-case hex.

@@ -1,72 +1,66 @@
 //! One ONNX Runtime session. The only file that names `ort`.
 //!
-//! In: the bytes of a model and what its manifest says of inputs and outputs. Out: one score a row.
+//! In: the bytes of a model, what its manifest says of inputs and outputs, and the device. Out: one score a row.
 //! A session computes on the thread that calls it (intra-op 1, inter-op 1, no spinning): threads are the workers' matter.
-//! Rows go in by reference and only the score's output is asked for: one row costs no copy and no label.
-//! The arena stays on and the memory pattern off: batch sizes vary, and warm-up has grown the arena for all of them.
+//! A row that is the one f32 input goes in by reference, and only the score's output is asked for: it costs no copy and no
+//! label. The arena stays on and the memory pattern off: batch sizes vary, and warm-up has grown the arena for all of them.
+//! On a GPU every operator runs there or the session is refused (see `device`), in full 32 bits: TF32 would keep 10 bits
+//! of a mantissa, and no golden score.
 
 use std::fmt;
+use std::hash::Hash;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProvider as _};
+use ort::logging::{LogLevel, LoggerFunction};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue};
+use ort::value::{
+    DynSequenceValueType, DynValue, IntoTensorElementType, MapValueType, Outlet, Tensor, TensorElementType, TensorRef,
+    ValueType,
+};
 
-use super::manifest::OutputShape;
+use super::device::{Device, Runtime, way_out};
+use super::signature::{Contract, Dtype, Edge, Feed, Form, Kind, Link};
 use super::workers::Scorer;
 use super::{InferError, ModelError, library};
 
 /// ONNX Runtime allows one environment a process, and it must outlive every session.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
-/// The output that is preferred where nothing names one.
-const PREFERRED_OUTPUT: &str = "probabilities";
-
-/// What a session is held against: `None` is discovered from the graph.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Contract {
-    /// Values of a row.
-    pub(super) width: usize,
-    /// Name of the one input, f32 `[N, width]`.
-    pub(super) input: Option<String>,
-    /// Name of the output that holds the scores, f32.
-    pub(super) output: Option<String>,
-    /// Its shape.
-    pub(super) shape: Option<OutputShape>,
-}
-
 /// A loaded graph, ready to score.
 pub(super) struct Session {
     graph: ort::session::Session,
     options: RunOptions<HasSelectedOutputs>,
-    shape: OutputShape,
+    feeds: Vec<Feed>,
+    form: Form,
+    link: Link,
     width: usize,
 }
 
 impl Session {
-    /// Loads `bytes` and checks the graph's input and output against `contract`. `file` names the model in faults.
-    pub(super) fn open(
-        bytes: &[u8],
-        contract: &Contract,
-        library: Option<&Path>,
-        file: &Path,
-    ) -> Result<Self, ModelError> {
+    /// Loads `bytes` and checks the graph's inputs and output against `contract`. `file` names the model in faults.
+    pub(super) fn open(bytes: &[u8], contract: &Contract, runtime: &Runtime, file: &Path) -> Result<Self, ModelError> {
         let refused = |what: String| ModelError::Package(format!("{}: {what}", file.display()));
-        let graph = commit(bytes, &environment(library)?)
-            .map_err(|error| refused(format!("ONNX Runtime refuses the model: {error}")))?;
-        check_input(graph.inputs(), contract).map_err(refused)?;
-        let (output, shape) = choose_output(graph.outputs(), contract).map_err(refused)?;
+        let graph = commit(bytes, &environment(runtime.library.as_deref())?, runtime).map_err(refused)?;
+        let feeds = contract.hold_inputs(&edges(graph.inputs())).map_err(refused)?;
+        let (output, form) = contract.hold_output(&edges(graph.outputs())).map_err(refused)?;
         let selected = OutputSelector::no_default().with(output);
         let options = RunOptions::new().map_err(|error| refused(error.to_string()))?.with_outputs(selected);
-        Ok(Self { graph, options, shape, width: contract.width })
+        Ok(Self { graph, options, feeds, form, link: contract.link, width: contract.width })
+    }
+
+    /// What feeds the graph's inputs, in their order.
+    pub(super) fn feeds(&self) -> &[Feed] {
+        &self.feeds
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Session({} values to {})", self.width, self.shape.as_str())
+        write!(formatter, "Session({} values in {} inputs to {:?})", self.width, self.feeds.len(), self.form)
     }
 }
 
@@ -76,22 +70,124 @@ impl Scorer for Session {
     }
 
     fn score(&mut self, rows: &[f32], scores: &mut Vec<f32>) -> Result<(), InferError> {
-        let failed = |error: ort::Error| InferError::Failed(error.to_string());
         let count = rows.len() / self.width;
-        let input = TensorRef::from_array_view(([count, self.width], rows)).map_err(failed)?;
-        let outputs = self.graph.run_with_options(ort::inputs![input], &self.options).map_err(failed)?;
+        let inputs = self.feeds.iter().map(|feed| input(feed, rows, self.width)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = self.graph.run_with_options(inputs.as_slice(), &self.options).map_err(failed)?;
         let Some(output) = outputs.values().next() else {
             return Err(InferError::Failed("the model gave no output".to_owned()));
         };
-        let (_, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
-        if values.len() != count * self.shape.columns() {
-            return Err(InferError::Failed(format!("the model gave {} values for {count} rows", values.len())));
+        let before = scores.len();
+        read(&output, &self.form, count, |value| scores.push(narrow(self.link.apply(value))))?;
+        match scores.len() - before {
+            given if given == count => Ok(()),
+            given => Err(InferError::Failed(format!("the model gave {given} scores for {count} rows"))),
         }
-        match self.shape {
-            OutputShape::TwoColumns => scores.extend(values.iter().skip(1).step_by(2)),
-            OutputShape::OneColumn | OutputShape::Flat => scores.extend_from_slice(values),
+    }
+}
+
+fn failed(error: ort::Error) -> InferError {
+    InferError::Failed(error.to_string())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a score is f32, rounded to the nearest")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// The values that `feed` takes of `rows`, as its input wants them.
+fn input<'v>(feed: &Feed, rows: &'v [f32], width: usize) -> Result<SessionInputValue<'v>, InferError> {
+    let count = rows.len() / width.max(1);
+    if feed.dtype == Dtype::Float32 && feed.is_row(width) && !feed.flat {
+        return Ok(TensorRef::from_array_view(([count, width], rows)).map_err(failed)?.into());
+    }
+    let values = rows
+        .chunks_exact(width.max(1))
+        .flat_map(|row| feed.columns.iter().map(|column| row.get(*column).copied().unwrap_or_default()));
+    let mut shape = vec![count, feed.columns.len()];
+    if feed.flat {
+        shape.truncate(1);
+    }
+    Ok(match feed.dtype {
+        Dtype::Float32 => Tensor::from_array((shape, values.collect::<Vec<_>>())).map_err(failed)?.into(),
+        Dtype::Float64 => {
+            Tensor::from_array((shape, values.map(f64::from).collect::<Vec<_>>())).map_err(failed)?.into()
         }
-        Ok(())
+        Dtype::Int64 => {
+            let values = values.map(|value| feed.whole(value)).collect::<Result<Vec<_>, _>>()?;
+            Tensor::from_array((shape, values)).map_err(failed)?.into()
+        }
+    })
+}
+
+/// Gives `take` the value of each of `count` rows.
+fn read(output: &DynValue, form: &Form, count: usize, take: impl FnMut(f64)) -> Result<(), InferError> {
+    match form {
+        Form::Columns(columns) if is_wide(output) => {
+            read_columns(output.try_extract_tensor::<f64>().map_err(failed)?.1, *columns, count, take)
+        }
+        Form::Columns(columns) => {
+            read_columns(output.try_extract_tensor::<f32>().map_err(failed)?.1, *columns, count, take)
+        }
+        Form::NumberMaps(key) => read_maps(output, key, take),
+        Form::TextMaps(key) => read_maps(output, key, take),
+    }
+}
+
+fn is_wide(output: &DynValue) -> bool {
+    matches!(output.dtype(), ValueType::Tensor { ty: TensorElementType::Float64, .. })
+}
+
+fn read_columns<T>(values: &[T], columns: usize, count: usize, take: impl FnMut(f64)) -> Result<(), InferError>
+where
+    T: Copy + Into<f64>,
+{
+    if values.len() != count * columns {
+        return Err(InferError::Failed(format!("the model gave {} values for {count} rows", values.len())));
+    }
+    values.iter().skip(columns.saturating_sub(1)).step_by(columns.max(1)).map(|value| (*value).into()).for_each(take);
+    Ok(())
+}
+
+fn read_maps<K>(output: &DynValue, key: &K, mut take: impl FnMut(f64)) -> Result<(), InferError>
+where
+    K: IntoTensorElementType + fmt::Debug + Clone + Hash + Eq + 'static,
+{
+    let maps = output.view().downcast::<DynSequenceValueType>().map_err(failed)?;
+    for map in maps.try_extract_sequence::<MapValueType<K, f32>>().map_err(failed)? {
+        let pairs = map.try_extract_key_values::<K, f32>().map_err(failed)?;
+        let Some((_, value)) = pairs.iter().find(|(found, _)| found == key) else {
+            let keys: Vec<_> = pairs.iter().map(|(key, _)| key).collect();
+            return Err(InferError::Failed(format!(
+                "the maps of the output have the keys {keys:?} and not {key:?}: [output] positive names the one of fraud"
+            )));
+        };
+        take(f64::from(*value));
+    }
+    Ok(())
+}
+
+fn edges(outlets: &[Outlet]) -> Vec<Edge> {
+    let edge = |outlet: &Outlet| {
+        let (dtype, shown) = (outlet.dtype(), outlet.dtype().to_string());
+        Edge { name: outlet.name().to_owned(), kind: kind(dtype), shown }
+    };
+    outlets.iter().map(edge).collect()
+}
+
+fn kind(dtype: &ValueType) -> Kind {
+    match dtype {
+        ValueType::Tensor { ty, shape, .. } => match ty {
+            TensorElementType::Float32 => Kind::Tensor(Dtype::Float32, shape.to_vec()),
+            TensorElementType::Float64 => Kind::Tensor(Dtype::Float64, shape.to_vec()),
+            TensorElementType::Int64 => Kind::Tensor(Dtype::Int64, shape.to_vec()),
+            _ => Kind::Other,
+        },
+        ValueType::Sequence(of) => match **of {
+            ValueType::Map { key: TensorElementType::Int64, value: TensorElementType::Float32 } => Kind::NumberMaps,
+            ValueType::Map { key: TensorElementType::String, value: TensorElementType::Float32 } => Kind::TextMaps,
+            _ => Kind::Other,
+        },
+        _ => Kind::Other,
     }
 }
 
@@ -115,111 +211,93 @@ fn environment(configured: Option<&Path>) -> Result<Environment, ModelError> {
     Ok(slot.insert(made).clone())
 }
 
-fn commit(bytes: &[u8], environment: &Environment) -> Result<ort::session::Session, String> {
-    fn text<T>(error: ort::Error<T>) -> String {
-        error.to_string()
-    }
-    #[expect(clippy::result_large_err, reason = "the runtime's error hands the builder back")]
-    let configure = |builder: SessionBuilder| -> BuilderResult {
-        builder
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            .with_memory_pattern(false)?
-            .with_optimization_level(GraphOptimizationLevel::All)
+/// The session of `bytes`, or one sentence.
+fn commit(bytes: &[u8], environment: &Environment, runtime: &Runtime) -> Result<ort::session::Session, String> {
+    let device = runtime.device;
+    let lost = |what: &str| format!("cannot run on {device}: {what}, {}", way_out(device));
+    let text = |error: ort::Error| match device {
+        Device::Cpu => format!("ONNX Runtime refuses the model: {}", sentence(&error)),
+        Device::Cuda(_) => lost(&sentence(&error)),
     };
-    let mut builder = configure(SessionBuilder::new(environment).map_err(text)?).map_err(text)?;
-    builder.commit_from_memory(bytes).map_err(text)
-}
-
-fn check_input(inputs: &[Outlet], contract: &Contract) -> Result<(), String> {
-    let [input] = inputs else {
-        let names: Vec<_> = inputs.iter().map(Outlet::name).collect();
-        return Err(format!("the graph has the inputs {names:?}, and one of shape [N, features] is needed"));
-    };
-    if let Some(wanted) = contract.input.as_deref().filter(|wanted| *wanted != input.name()) {
-        return Err(format!("[input] name is {wanted:?}, but the graph's input is {:?}", input.name()));
-    }
-    let Some(shape) = float_shape(input.dtype()) else {
-        return Err(format!("the input {:?} is {}, and a tensor of f32 is needed", input.name(), input.dtype()));
-    };
-    match *shape {
-        [_, columns] if columns < 0 || usize::try_from(columns) == Ok(contract.width) => {}
-        [_, columns] => {
-            return Err(format!(
-                "the input {:?} takes {columns} values a row, but {} features are named",
-                input.name(),
-                contract.width
-            ));
-        }
-        _ => return Err(format!("the input {:?} has the shape {shape:?}, not [N, features]", input.name())),
-    }
-    if let [rows, _] = *shape
-        && rows > 0
-    {
-        return Err(format!(
-            "the input {:?} takes {rows} rows exactly; export it with a free batch size",
-            input.name()
+    if matches!(device, Device::Cuda(_)) && !CUDA::is_available().map_err(text)? {
+        return Err(lost(
+            "this ONNX Runtime has no CUDA (`make onnxruntime-gpu` fetches one, model.onnxruntime names it)",
         ));
     }
-    Ok(())
+    let build = || -> ort::Result<SessionBuilder> {
+        let builder = configure(SessionBuilder::new(environment)?)?;
+        Ok(match device {
+            Device::Cpu => builder,
+            Device::Cuda(number) => on_cuda(builder, number, runtime.device_memory)?,
+        })
+    };
+    let refused = match build().map_err(text)?.commit_from_memory(bytes) {
+        Ok(session) => return Ok(session),
+        Err(error) => text(error),
+    };
+    if device == Device::Cpu {
+        return Err(refused);
+    }
+    // Why again: only a session that logs all its life says what it placed where.
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&log);
+    let logger: LoggerFunction = Arc::new(move |_level, _category, _id, _place, message| {
+        heard.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+    });
+    let tell = || build()?.with_logger(logger)?.with_log_level(LogLevel::Verbose)?.commit_from_memory(bytes);
+    // It is refused as before; what counts is what it logs on its way.
+    let _refused = tell();
+    let left = on_cpu(&log.lock().unwrap_or_else(PoisonError::into_inner));
+    Err(if left.is_empty() { refused } else { format!("{} stay on the CPU; {refused}", left.join(", ")) })
 }
 
-fn choose_output(outputs: &[Outlet], contract: &Contract) -> Result<(String, OutputShape), String> {
-    let output = match contract.output.as_deref() {
-        Some(wanted) => outputs.iter().find(|output| output.name() == wanted).ok_or_else(|| {
-            let names: Vec<_> = outputs.iter().map(Outlet::name).collect();
-            format!("[output] name is {wanted:?}, but the graph's outputs are {names:?}")
-        })?,
-        None => discover_output(outputs)?,
-    };
-    let (name, dtype) = (output.name(), output.dtype());
-    if matches!(dtype, ValueType::Sequence(_) | ValueType::Map { .. }) {
-        return Err(format!("the output {name:?} is {dtype}, not a tensor: export the model without zipmap"));
-    }
-    let shape =
-        float_shape(dtype).ok_or_else(|| format!("the output {name:?} is {dtype}, and a tensor of f32 is needed"))?;
-    let found = match *shape {
-        [_, 2] => Some(OutputShape::TwoColumns),
-        [_, 1] => Some(OutputShape::OneColumn),
-        [_] => Some(OutputShape::Flat),
-        _ => None,
-    };
-    // A graph may leave its columns open (negative); then the manifest's word is taken, and every run checks the count.
-    let open = matches!(*shape, [_, columns] if columns < 0);
-    match (contract.shape, found) {
-        (Some(wanted), Some(found)) if wanted != found => Err(format!(
-            "[output] shape is {:?}, but the output {name:?} has the shape {shape:?}, which is {:?}",
-            wanted.as_str(),
-            found.as_str()
-        )),
-        (Some(wanted), None) if open => Ok((name.to_owned(), wanted)),
-        (_, Some(found)) => Ok((name.to_owned(), found)),
-        (_, None) => Err(format!("the output {name:?} has the shape {shape:?}, and [N, 2], [N, 1] or [N] is needed")),
-    }
+/// The runtime's words in one line.
+fn sentence(error: &ort::Error) -> String {
+    let words: Vec<_> = error.message().split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
 }
 
-fn discover_output(outputs: &[Outlet]) -> Result<&Outlet, String> {
-    if let Some(preferred) = outputs.iter().find(|output| output.name() == PREFERRED_OUTPUT) {
-        return Ok(preferred);
+#[expect(clippy::result_large_err, reason = "the runtime's error hands the builder back")]
+fn configure(builder: SessionBuilder) -> BuilderResult {
+    builder
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_memory_pattern(false)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+}
+
+#[expect(clippy::result_large_err, reason = "the runtime's error hands the builder back")]
+fn on_cuda(builder: SessionBuilder, number: u32, memory: Option<u64>) -> BuilderResult {
+    let mut cuda = CUDA::default()
+        .with_device_id(i32::try_from(number).unwrap_or(i32::MAX))
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        .with_tf32(false);
+    if let Some(memory) = memory {
+        cuda = cuda.with_memory_limit(usize::try_from(memory).unwrap_or(usize::MAX));
     }
-    let floats: Vec<_> = outputs.iter().filter(|output| float_shape(output.dtype()).is_some()).collect();
-    match (floats.as_slice(), outputs) {
-        ([only], _) => Ok(only),
-        // A lone wrong output is refused by what it is.
-        (_, [only]) => Ok(only),
-        ([], [.., last]) if matches!(last.dtype(), ValueType::Sequence(_)) => Ok(last),
-        _ => {
-            let names: Vec<_> = outputs.iter().map(Outlet::name).collect();
-            Err(format!("which of the outputs {names:?} holds the score is unclear: name it {PREFERRED_OUTPUT:?}"))
+    builder.with_execution_providers([cuda.build().error_on_failure()])?.with_disable_cpu_fallback()
+}
+
+/// The operators that the runtime's log says it placed on the CPU, each once.
+fn on_cpu(log: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut here = false;
+    for line in log {
+        if let Some((_, provider)) = line.split_once("placed on [") {
+            here = provider.starts_with("CPUExecutionProvider]");
+        } else if here && let Some((kind, _)) = line.strip_prefix("  ").and_then(|node| node.split_once(" (")) {
+            if !found.iter().any(|known| known == kind) {
+                found.push(kind.to_owned());
+            }
+        } else {
+            here = false;
         }
     }
+    found
 }
 
-fn float_shape(dtype: &ValueType) -> Option<&[i64]> {
-    match dtype {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => Some(shape),
-        _ => None,
-    }
-}
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Small models for tests, written as ONNX (protocol buffers, <https://onnx.ai/onnx/repo-docs/IR.html>) by hand: what a
 //! score must be is known here by formula, and no fixture has to be trusted.
 
+pub(super) mod forms;
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -28,7 +30,7 @@ pub(super) fn rows(count: u16) -> Vec<Vec<f32>> {
 
 /// Runtime options of a small server.
 pub(super) fn options() -> RuntimeOptions {
-    RuntimeOptions { library: None, workers: 1, max_batch: 8, max_queue: 64, max_explanations: 8 }
+    RuntimeOptions { max_batch: 8, max_queue: 64, max_explanations: 8, ..RuntimeOptions::of_files() }
 }
 
 /// A package folder around [`Shape::TwoColumns`].
@@ -190,6 +192,11 @@ pub(super) fn tree_onnx(trees: &Trees) -> Vec<u8> {
         .message(11, Message::default().text(1, "input").message(2, tensor_type(3)))
         .message(12, Message::default().text(1, "margin").message(2, tensor_type(1)))
         .message(12, Message::default().text(1, "score").message(2, tensor_type(1)));
+    onnx_file(graph)
+}
+
+/// The model of a graph.
+fn onnx_file(graph: Message) -> Vec<u8> {
     Message::default()
         .number(1, 8)
         .message(7, graph)
@@ -255,12 +262,7 @@ pub(super) fn onnx(shape: Shape) -> Vec<u8> {
     } else {
         graph.message(12, Message::default().text(1, output).message(2, tensor_type(columns)))
     };
-    Message::default()
-        .number(1, 8)
-        .message(7, graph)
-        .message(8, Message::default().text(1, "").number(2, 13))
-        .message(8, Message::default().text(1, "ai.onnx.ml").number(2, 3))
-        .0
+    onnx_file(graph)
 }
 
 fn node(kind: &str, inputs: &[&str], output: &str) -> Message {

@@ -16,12 +16,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::InferError;
+use crate::base::priority;
 
 /// The longest run that a caller does on its own thread: about what four hand-offs cost.
 pub(super) const INLINE_BUDGET: Duration = Duration::from_micros(200);
@@ -89,8 +90,8 @@ impl<S: Scorer> Pool<S> {
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         for index in 0..shared.slots.len() {
             let shared = Arc::clone(&shared);
-            let thread = thread::Builder::new().name(format!("model-{index}"));
-            pool.threads.push(thread.spawn(move || shared.work(index))?);
+            // Whoever loads a model may give way; what serves must not.
+            pool.threads.push(priority::spawn(format!("model-{index}"), move || shared.work(index))?);
         }
         Ok(pool)
     }

@@ -9,10 +9,11 @@ use crate::decision::{
     Circumstances, Column, Decision, Explained, Explanation, FallbackCause, ModelRef, Reason, Source, fall_back, judge,
 };
 use crate::engine::delivery::RecordId;
+use crate::engine::models::{Action, Change, VersionId};
 use crate::engine::ports::{Entry, Features, Log, LogError, Record, Replayed, Sink, Written};
 use crate::engine::{Durability, Label};
 use crate::features::EventLabel;
-use crate::model::Method;
+use crate::model::{Checks, Gate, Met, Method};
 use crate::transaction::{Channel, Transaction};
 
 fn transaction(id: &str, at: i64) -> Transaction {
@@ -169,8 +170,14 @@ async fn conforms(log: &dyn Log) {
     let copy = Transaction { card_id: Some("k".into()), ..transaction("a", 1_000) };
     let written = put(log, Entry::Fill(Arc::new(copy))).await.unwrap();
     assert_eq!(written.filled.unwrap().labels, [label("a", 5_000), label("a", 5_001)]);
-    let activated = Entry::Activated { model: (*first.model).clone(), at: Millis(1) };
-    assert!(put(log, activated).await.unwrap().first);
+
+    // Changes of the models: all of them, in order.
+    let changes: Vec<Change> = (1..=3).map(changed).collect();
+    for change in &changes {
+        assert!(put(log, Entry::Changed(Box::new(change.clone()))).await.unwrap().first);
+    }
+    assert_eq!(log.changes(9).await.unwrap(), changes);
+    assert_eq!(log.changes(2).await.unwrap(), changes[1..]);
 
     // Replay: the span, in the order of writing, with what is known of each.
     log.append(Entry::Full(record("c", 1_500, 0.2)), None).unwrap();
@@ -198,6 +205,24 @@ async fn conforms(log: &dyn Log) {
     log.close().await.unwrap();
     assert_eq!(log.append(Entry::Full(record("e", 1, 0.1)), None), Err(LogError::Closed));
     assert!(log.health().is_err());
+}
+
+fn changed(number: i64) -> Change {
+    let id = |version: &str| VersionId { name: "fraud".into(), version: version.into(), digest: "d".repeat(64) };
+    let mut checks = Checks::default();
+    checks.note(Gate::Golden, Met::Passed, "");
+    checks.note(Gate::Distribution, Met::Skipped, "switched off");
+    Change {
+        id: format!("1-{number}"),
+        at: Millis(number),
+        action: if number == 2 { Action::Canaried } else { Action::Activated },
+        by: "somebody".into(),
+        why: "it's \"better\"".into(),
+        from: (number > 1).then(|| id("1")),
+        to: Some(id("2")),
+        basis_points: (number == 2).then_some(500),
+        checks,
+    }
 }
 
 #[tokio::test]

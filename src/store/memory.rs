@@ -11,6 +11,7 @@ use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
 use crate::engine::completeness::Completeness;
+use crate::engine::models::Change;
 use crate::engine::ports::{
     Done, Entry, Filled, Log, LogError, Reading, Replayed, ReplayedOutcome, Sink, Stored, Written, event_label,
 };
@@ -44,7 +45,7 @@ struct Held {
     labels: Vec<Label>,
     known_labels: HashSet<(String, i64, bool, String)>,
     fallbacks: Vec<Decision>,
-    models: Vec<(ModelRef, Millis)>,
+    changes: Vec<Change>,
     silent: Vec<(Entry, Option<Done>)>,
     /// Transactions that were looked for while it was silent.
     sought: Vec<String>,
@@ -114,12 +115,6 @@ impl MemoryLog {
         self.held().fallbacks.clone()
     }
 
-    /// The models that came into force, oldest first.
-    #[must_use]
-    pub fn activations(&self) -> Vec<(ModelRef, Millis)> {
-        self.held().models.clone()
-    }
-
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,8 +165,8 @@ impl Held {
                 }
                 Written { first, transaction, filled: None }
             }
-            Entry::Activated { model, at } => {
-                self.models.push((model, at));
+            Entry::Changed(change) => {
+                self.changes.push(*change);
                 Written { first: true, ..Written::default() }
             }
         }
@@ -304,6 +299,10 @@ impl Log for MemoryLog {
     fn close(&self) -> Reading<'_, ()> {
         self.held().closed = true;
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn changes(&self, most: usize) -> Reading<'_, Vec<Change>> {
+        self.read(|held| held.changes.iter().skip(held.changes.len().saturating_sub(most)).cloned().collect())
     }
 
     fn newest(&self) -> Result<Option<Millis>, LogError> {

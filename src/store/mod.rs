@@ -4,20 +4,28 @@
 //! `sqlite` is the embedded set-up's; `memory` keeps everything until the process ends, for tests and trials. One
 //! conformance test runs on both. `postgres` and `mongodb` are destinations of the stack. `files` reads transactions out of files and
 //! writes rows into them. `snapshots` keeps what the engine knows in a folder. `reference` loads reference data and rates.
+//! `registry` finds versions of models; `journal` and `shared_book` record what is changed of them, `comparisons` how two compare.
 
+mod comparisons;
 #[cfg(test)]
 mod conformance;
 pub mod files;
+pub mod journal;
 pub mod memory;
 pub mod mongodb;
 pub mod postgres;
 pub mod reference;
+pub mod registry;
+mod shared_book;
 pub mod snapshots;
 pub mod sqlite;
 
+pub use comparisons::ComparisonFile;
+pub use journal::Journal;
 pub use memory::MemoryLog;
 pub use mongodb::{MongoOptions, MongoStore, RawOptions};
 pub use postgres::{PostgresOptions, PostgresStore};
+pub use shared_book::SharedBook;
 pub use snapshots::Snapshots;
 pub use sqlite::{SqliteLog, SqliteOptions, StoreError};
 

@@ -20,6 +20,7 @@ use crate::base::money::BaseAmount;
 use crate::decision::Decision;
 use crate::engine::Label;
 use crate::engine::completeness::Completeness;
+use crate::engine::models::Change;
 use crate::engine::ports::{Done, Entry, Log, LogError, Lookup, Reading, Sink, Stored, Written};
 use crate::transaction::Transaction;
 
@@ -119,8 +120,8 @@ impl Log for KafkaLog {
                 self.label(label, done);
                 Ok(())
             }
-            // A copy's fields reach history by its own topic; a model that came into force is named in every record.
-            Entry::Fill(_) | Entry::Activated { .. } => {
+            // A copy's fields reach history by its own topic; changes of the models have a book of their own.
+            Entry::Fill(_) | Entry::Changed(_) => {
                 if let Some(done) = done {
                     done(Ok(Written::default()));
                 }
@@ -169,6 +170,10 @@ impl Log for KafkaLog {
             let flushed = flushing.await.map_err(|error| LogError::Failed(error.to_string()))?;
             flushed.map_err(|error| LogError::Failed(error.to_string()))
         })
+    }
+
+    fn changes(&self, _most: usize) -> Reading<'_, Vec<Change>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     fn newest(&self) -> Result<Option<Millis>, LogError> {

@@ -12,6 +12,7 @@ mod program;
 #[path = "../postgres/server.rs"]
 #[expect(dead_code, reason = "shared with the tests of the destination")]
 mod server;
+mod wish;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use kafka::Kafka;
 use place::Place;
 use program::{Assay, Cli};
 use serde_json::json;
+
+/// Held by a test while it runs: there is one Kafka.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -47,10 +51,11 @@ fn until(cli: &Cli, words: &[&str], status: i32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_complete_when_every_payment_of_it_is_decided_or_dismissed() {
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
     let place = Place::new().await;
-    let first = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path()));
+    let first = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path(), &[]));
     let cli = first.cli(&kafka, &place);
     let day = |day: &'static str| ["completeness", "--day", day];
     let send = async |payload: &str| kafka.send(payload).await;
@@ -151,7 +156,7 @@ async fn a_day_is_complete_when_every_payment_of_it_is_decided_or_dismissed() {
     tokio::task::block_in_place(|| until(&cli, &applied, 0));
 
     // The auditor is killed: the other instance goes on.
-    let second = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path()));
+    let second = tokio::task::block_in_place(|| Assay::start(&kafka, &place, folder.path(), &[]));
     let cli = second.cli(&kafka, &place);
     tokio::task::block_in_place(|| first.kill());
     // Behind the other partition's last message stands the marker of a transaction of Kafka's.

@@ -1,7 +1,7 @@
 //! The program by the shipped configuration of the stack, and its commands.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,20 +47,40 @@ fn settings(kafka: &Kafka, place: &Place) -> Vec<(String, String)> {
 pub(crate) struct Assay {
     child: Child,
     address: String,
+    admin: String,
 }
 
 impl Assay {
-    pub(crate) fn start(kafka: &Kafka, place: &Place, folder: &Path) -> Self {
+    /// `more` are further variables of its environment.
+    pub(crate) fn start(kafka: &Kafka, place: &Place, folder: &Path, more: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
         command.args(["serve", "--config", "config/stack.toml"]).current_dir(ROOT).envs(settings(kafka, place));
         command.env("ASSAY__SERVER__LISTEN", "127.0.0.1:0");
-        command.env("ASSAY__HISTORY__HASH_KEY_FILE", folder.join("history.key"));
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (key, value) in [
+            ("HISTORY__HASH_KEY_FILE", folder.join("history.key").display().to_string()),
+            ("MODELS__JOURNAL", folder.join(format!("models-{}.journal", admin.port())).display().to_string()),
+            ("MODELS__COPIES", folder.join("models").display().to_string()),
+            ("ADMIN__LISTEN", admin.to_string()),
+        ] {
+            command.env(format!("ASSAY__{key}"), value);
+        }
+        command.envs(more.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap_or_default().to_owned();
         assert!(!address.is_empty(), "assay did not start: {line:?}");
-        Self { child, address }
+        Self { child, address, admin: format!("http://{admin}") }
+    }
+
+    /// `assay models` on this instance: (exit status, what it said).
+    pub(crate) fn models(&self, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+        command.arg("models").args(words).args(["--url", &self.admin]).current_dir(ROOT);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     }
 
     /// Commands that ask this instance.

@@ -4,6 +4,7 @@
 
 mod client;
 mod durability;
+mod models;
 mod reasons;
 mod reference;
 mod server;

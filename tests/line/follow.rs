@@ -284,6 +284,10 @@ impl assay::engine::ports::Log for Revisions {
         self.memory.completeness(upto)
     }
 
+    fn changes(&self, most: usize) -> Reading<'_, Vec<assay::engine::models::Change>> {
+        self.memory.changes(most)
+    }
+
     fn flush(&self) -> Reading<'_, ()> {
         self.memory.flush()
     }

@@ -5,6 +5,7 @@
 
 mod completeness;
 mod finding;
+mod models;
 mod outage;
 mod place;
 mod plans;

@@ -141,6 +141,9 @@ impl Stack {
             ("STREAM__SNAPSHOT_DIRECTORY", ""),
             ("HISTORY__CLOCK", "stream"),
             ("HISTORY__HASH_KEY_FILE", &self.folder().join("history.key").display().to_string()),
+            ("ADMIN__LISTEN", "127.0.0.1:0"),
+            ("MODELS__JOURNAL", &self.folder().join("models.journal").display().to_string()),
+            ("MODELS__COPIES", &self.folder().join("models").display().to_string()),
             ("LOG__LEVEL", "warn"),
         ] {
             command.env(format!("ASSAY__{key}"), value);

@@ -37,10 +37,11 @@ def settings(pairs):
     for pair in pairs:
         name, dot, rest = pair.partition(".")
         key, equals, value = rest.partition("=")
-        if not (dot and equals) or name not in FAMILIES or key not in FAMILIES[name].defaults:
+        kinds = {**FAMILIES[name].defaults, **getattr(FAMILIES[name], "further", {})} if name in FAMILIES else {}
+        if not (dot and equals) or key not in kinds:
             known = "; ".join(f"{family.name}.{{{', '.join(family.defaults)}}}" for family in FAMILIES.values())
             raise Fault(f"--set {pair}: give family.parameter=value; there are {known}")
-        kind = type(FAMILIES[name].defaults[key])
+        kind = type(kinds[key])
         try:
             found[name][key] = kind(value)
         except ValueError as error:

@@ -20,6 +20,8 @@ class XGBoost:
     explanation_method = "tree_shap"
     defaults = {"n_estimators": 100, "max_depth": 6, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": 0.5,
                 "min_child_weight": 5.0, "reg_lambda": 1.0, "tree_method": "hist"}  # fmt: skip
+    # Taken where it is set: with one estimator of many parallel trees it is a random forest.
+    further = {"num_parallel_tree": 1}
 
     @classmethod
     def fit(cls, values, label, *, seed, parameters=None, threads=2):

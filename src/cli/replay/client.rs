@@ -11,6 +11,8 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::base::secret::Secret;
+
 /// An answer larger than this is an error.
 const LARGEST_ANSWER: usize = 4 << 20;
 
@@ -42,12 +44,18 @@ impl Server {
 pub(in crate::cli) struct Client {
     server: Server,
     timeout: Duration,
+    token: Option<Secret>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Client {
     pub(in crate::cli) const fn new(server: Server, timeout: Duration) -> Self {
-        Self { server, timeout, sender: None }
+        Self { server, timeout, token: None, sender: None }
+    }
+
+    /// The same, bringing a bearer token.
+    pub(in crate::cli) fn with_token(self, token: Option<Secret>) -> Self {
+        Self { token, ..self }
     }
 
     /// One request with a JSON body (empty for GET) and its whole answer, within the timeout.
@@ -66,12 +74,15 @@ impl Client {
                 Some(sender) => sender,
                 None => server.connect().await?,
             };
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(method)
                 .uri(path)
                 .header("host", &server.authority)
-                .header("content-type", "application/json")
-                .body(Full::new(body))?;
+                .header("content-type", "application/json");
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {}", token.expose()));
+            }
+            let request = request.body(Full::new(body))?;
             let answer = ready.send_request(request).await?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;

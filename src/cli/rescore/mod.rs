@@ -53,7 +53,7 @@ pub(super) struct Rescore {
     /// Give payments that have a decision the next revision; without it they are left alone.
     #[arg(long, requires = "from")]
     replace: bool,
-    /// The package that scores, such as models/fraud/2; without it that of the configuration.
+    /// The package that scores, such as models/fraud/2; without it the active version of model.directory.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// postgres://USER@HOST:PORT/DATABASE, a role that may read the view; its password is taken from PGPASSWORD.
@@ -123,13 +123,15 @@ impl Rescore {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let catalogue = Catalogue::shipped(config.money.base_currency)?;
         let store = runtime.block_on(app::open_postgres(&config))?;
+        let active = runtime.block_on(store.wanted_model())?;
         let Some(session) = runtime.block_on(store.rescoring())? else {
             say("assay: another rescore is at work on this schema; there is one at a time");
             return Ok(ExitCode::from(EXIT_HELD));
         };
         let (catalogue, rates) = app::reference::once(&config, catalogue, runtime.handle().clone())?;
         let (connection, log) = runtime.block_on(app::open_log(&config, &catalogue, store))?;
-        let work = Work { command: &self, config: &config, runtime: &runtime, connection, session, catalogue, rates };
+        let work =
+            Work { command: &self, config: &config, runtime: &runtime, connection, session, active, catalogue, rates };
         work.run(log).map(|()| ExitCode::SUCCESS)
     }
 }

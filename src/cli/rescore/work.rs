@@ -1,5 +1,6 @@
 //! The command's work in its order: what is refused, what is waited for, which run it is, and the run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,14 @@ use crate::cli::view::View;
 use crate::cli::view::ordered::Ordered;
 use crate::cli::{features, say};
 use crate::config::Config;
+use crate::engine::models::VersionId;
 use crate::engine::ports::Scorer as _;
 use crate::engine::rescore::{self, Inputs, RescoreParts, Tally, Wanted};
 use crate::features::{Catalogue, HistoryOptions};
 use crate::model::{Model, Package, RuntimeOptions};
 use crate::store::MongoStore;
 use crate::store::postgres::rescore::{RescoreSession, StoredRun};
+use crate::store::registry::{Copies, Folder};
 use crate::stream::{Connection, KafkaLog, verdicts};
 use crate::transaction::Limits;
 
@@ -46,6 +49,8 @@ pub(super) struct Work<'c> {
     pub(super) runtime: &'c Runtime,
     pub(super) connection: Connection,
     pub(super) session: RescoreSession,
+    /// The version that all instances want.
+    pub(super) active: Option<VersionId>,
     pub(super) catalogue: Catalogue,
     pub(super) rates: Arc<Rates>,
 }
@@ -149,12 +154,23 @@ impl Work<'_> {
         Ok(same.pop().filter(|_| !self.command.dry_run))
     }
 
+    /// The package that --model names, else the active version of model.directory.
+    fn package(&self) -> Result<PathBuf> {
+        if let Some(directory) = &self.command.model {
+            return Ok(directory.clone());
+        }
+        let directory = self.config.model.directory.clone();
+        let directory = directory.context("model.directory is empty: name a package with --model")?;
+        let folder = Folder::new(directory, Copies::new(self.config.models.copies.clone()));
+        let package = folder.package(self.active.as_ref()).map_err(anyhow::Error::msg);
+        package.context("no model: name a package with --model")
+    }
+
     /// The model, verified as at a start.
     fn model(&self) -> Result<Model> {
-        let directory = self.command.model.as_ref().or(self.config.model.directory.as_ref());
-        let directory = directory.context("model.directory is empty: name a package with --model")?;
+        let directory = self.package()?;
         let options = RuntimeOptions { library: self.config.model.onnxruntime.clone(), ..RuntimeOptions::of_files() };
-        let package = Package::read(directory).with_context(|| directory.display().to_string())?;
+        let package = Package::read(&directory).with_context(|| directory.display().to_string())?;
         let model = Model::load(package, &options).with_context(|| directory.display().to_string())?;
         let lacking: Vec<&str> =
             model.features().iter().map(String::as_str).filter(|name| self.catalogue.needs(name).is_err()).collect();

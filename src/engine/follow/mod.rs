@@ -212,7 +212,7 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
             self.ask(met);
         }
         if !scored.is_empty() {
-            self.decide(&active, scored, now, at);
+            self.decide(scored, now, at);
         }
     }
 
@@ -226,8 +226,12 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
     /// Labels and records.
     fn learn(&self, ledger: &mut Ledger<S>, fact: Followed) {
         match fact {
-            Followed::Label(label) => ledger.history.label(&label),
+            Followed::Label(label) => {
+                self.core.compare_label(&label.transaction_id, label.labelled_at, label.is_fraud);
+                ledger.history.label(&label);
+            }
             Followed::LooseLabel(label) => {
+                self.core.compare_label(&label.transaction_id, label.labelled_at, label.is_fraud);
                 if !ledger.waiting.put(label) {
                     self.core.observer.unmatched(1);
                 }
@@ -374,9 +378,9 @@ impl<S: Scorer, T: Settlement> Follower<S, T> {
         };
         let (fresh, known) = (events(true), events(false));
         ledger.observe_rows(&fresh, active);
-        let mut observed = ledger.all_taken(fresh.len(), active).into_iter();
+        let mut observed = ledger.all_taken(&fresh, active).into_iter();
         ledger.read_rows(&known, active);
-        let mut read = ledger.all_taken(known.len(), active).into_iter();
+        let mut read = ledger.all_taken(&known, active).into_iter();
         let scored = opened.into_iter().filter_map(|one| {
             let of = if one.new { &mut observed } else { &mut read };
             let observed = one.observed.or_else(|| of.next())?;

@@ -1,4 +1,4 @@
-//! The batch of the stream that is scored: encode ▸ infer ▸ judge ▸ commit.
+//! The batch of the stream that is scored, the rows of each model together: encode ▸ infer ▸ judge ▸ commit.
 //!
 //! In: claims whose features were read. Out: each is recorded and then settled, or given back to come again: without a
 //! model, without scores, without an acknowledgement. What moved a flagged score is told here and now, for as many rows
@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::{FollowedTransaction, Follower, Scored, Settlement};
 use crate::base::clock::Millis;
 use crate::decision::{DegradedCause, Explained, Source, judge};
-use crate::engine::active::{Active, Chosen};
+use crate::engine::active::Chosen;
 use crate::engine::explain::single;
 use crate::engine::line::{Lacks, causes_of, circumstances};
 use crate::engine::matrix;
@@ -22,9 +22,34 @@ const MOST_EXPLAINED: usize = 32;
 /// What moved a flagged score, or why that is not told.
 type Told = Result<Explained, DegradedCause>;
 
+/// What one model decides of a batch; `None` while there is no model.
+type Share<S> = (Option<Arc<Chosen<S>>>, Vec<Scored<S>>);
+
+/// The batch by the model that decides: one part, or two while a canary runs; order stays within each.
+fn by_model<S>(scored: Vec<Scored<S>>) -> Vec<Share<S>> {
+    let mut parts: Vec<Share<S>> = Vec::with_capacity(1);
+    for one in scored {
+        let chosen = one.claim.observed().and_then(|observed| observed.chosen.clone());
+        let same = |part: &&mut Share<S>| part.0.as_ref().map(Arc::as_ptr) == chosen.as_ref().map(Arc::as_ptr);
+        match parts.iter_mut().find(same) {
+            Some(part) => part.1.push(one),
+            None => parts.push((chosen, vec![one])),
+        }
+    }
+    parts
+}
+
 impl<S: Scorer, T: Settlement> Follower<S, T> {
-    pub(super) fn decide(&self, active: &Arc<Active<S>>, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
-        let Some(chosen) = &active.chosen else { return scored.into_iter().for_each(|one| self.give_back(one)) };
+    pub(super) fn decide(&self, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
+        for (chosen, scored) in by_model(scored) {
+            match chosen {
+                Some(chosen) => self.decide_by(&chosen, scored, now, at),
+                None => scored.into_iter().for_each(|one| self.give_back(one)),
+            }
+        }
+    }
+
+    fn decide_by(&self, chosen: &Chosen<S>, scored: Vec<Scored<S>>, now: Millis, at: Instant) {
         let begun = Instant::now();
         let rows: Vec<f32> =
             scored.iter().filter_map(|one| one.claim.observed()).flat_map(|seen| single(&seen.values)).collect();

@@ -13,8 +13,6 @@ mod linear;
 mod permutation;
 mod thread;
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 pub(super) use document::Source;
@@ -22,6 +20,7 @@ use linear::LinearShap;
 use permutation::Permutation;
 pub(super) use thread::ExplanationThread;
 
+use super::device::Runtime;
 use super::package::{Package, fault};
 use super::session::Session;
 use super::trees::{Forest, TreeShap};
@@ -98,11 +97,16 @@ impl Explainer {
     ///
     /// # Errors
     /// What of the graph or of `explanation.json` does not fit the method, in one sentence.
-    pub(super) fn new(package: &Package, library: Option<&Path>) -> Result<Option<Self>, ModelError> {
+    pub(super) fn new(package: &Package, runtime: &Runtime) -> Result<Option<Self>, ModelError> {
         let Some(source) = &package.explanation else { return Ok(None) };
         let width = package.features.len();
         Ok(Some(match &**source {
             Source::Tree { covers } => {
+                let inputs = &package.graph.contract.inputs;
+                if !matches!(inputs.as_slice(), [only] if only.is_row(width)) {
+                    let what = "tree_shap needs one input that takes every feature in order: its trees count them";
+                    return Err(fault(&package.graph.file, what));
+                }
                 let forest = Forest::read(&package.graph.bytes, covers, width);
                 Self::Tree(TreeShap::new(forest.map_err(|what| fault(&package.graph.file, &what))?))
             }
@@ -112,7 +116,7 @@ impl Explainer {
             }
             Source::Permutation => {
                 let medians = package.medians.as_deref().unwrap_or_default();
-                Self::Permutation(Permutation::new(medians), Margins::open(package, library)?)
+                Self::Permutation(Permutation::new(medians), Margins::open(package, runtime)?)
             }
         }))
     }
@@ -146,12 +150,12 @@ pub(super) struct Margins {
 const SURE: f64 = 1e-7;
 
 impl Margins {
-    pub(super) fn open(package: &Package, library: Option<&Path>) -> Result<Self, ModelError> {
+    pub(super) fn open(package: &Package, runtime: &Runtime) -> Result<Self, ModelError> {
         let graph = &package.graph;
         let contract = package.margin_contract();
         let scores = contract.is_none();
-        let contract = contract.unwrap_or_else(|| package.contract());
-        Ok(Self { session: Session::open(&graph.bytes, &contract, library, &graph.file)?, scores })
+        let contract = contract.unwrap_or_else(|| graph.contract.clone());
+        Ok(Self { session: Session::open(&graph.bytes, &contract, runtime, &graph.file)?, scores })
     }
 
     /// One margin a row (row-major).

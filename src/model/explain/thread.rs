@@ -7,12 +7,13 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::{Explain, Explanation};
+use crate::base::priority;
 use crate::model::InferError;
 
 /// A thread with the explainer it owns.
@@ -36,7 +37,7 @@ impl ExplanationThread {
     pub(in crate::model) fn start(explainer: impl Explain, most: usize) -> io::Result<Self> {
         let most = most.max(1);
         let (queue, requests) = sync_channel(most);
-        let thread = thread::Builder::new().name("explanation".to_owned()).spawn(move || work(explainer, &requests))?;
+        let thread = priority::spawn("explanation".to_owned(), move || work(explainer, &requests))?;
         Ok(Self { queue: Some(queue), most, thread: Some(thread) })
     }
 

@@ -15,7 +15,7 @@ struct Gate {
 
 impl Explain for Gate {
     fn explain(&mut self, row: &[f32]) -> Result<Explanation, InferError> {
-        let name = thread::current().name().unwrap_or_default().to_owned();
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
         self.entered.send((name, row[0])).unwrap();
         assert!(row[0] >= 0.0, "asked for");
         // Let on by a message, or for ever once the test has let go of its end.

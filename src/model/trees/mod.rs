@@ -16,6 +16,11 @@ pub use shap::TreeShap;
 /// The deepest tree that is taken: recursion is bounded by it.
 pub(super) const MOST_DEPTH: usize = 128;
 
+/// (domain, kind) of each operator of a model's graph; those inside of other operators (branches, loops) are not told.
+pub(super) fn operators(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
+    Ok(onnx::Model::parse(bytes)?.nodes.into_iter().map(|node| (node.domain, node.kind)).collect())
+}
+
 /// An additive ensemble: margin = bias + the value of one leaf a tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forest {

@@ -33,6 +33,9 @@ pub(super) struct Node {
     pub(super) kind: String,
     #[prost(message, repeated, tag = "5")]
     pub(super) attributes: Vec<Attribute>,
+    /// Empty: the standard's own.
+    #[prost(string, tag = "7")]
+    pub(super) domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

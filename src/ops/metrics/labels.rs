@@ -64,6 +64,11 @@ label! {
         Overloaded = "overloaded",
         Unavailable = "unavailable",
         Deadline = "deadline",
+        BadCommand = "bad_command",
+        UnknownVersion = "unknown_version",
+        Refused = "version_refused",
+        NotNow = "not_now",
+        Unauthorized = "unauthorized",
         Internal = "internal",
     }
 }
@@ -114,6 +119,59 @@ label! {
 label! {
     /// What became of a reading of reference data.
     Refresh, "outcome", { Changed = "changed", Same = "same", Failed = "failed" }
+}
+
+label! {
+    /// What was changed of the models.
+    ModelChange, "action", {
+        Started = "started",
+        Activated = "activated",
+        Followed = "followed",
+        FollowedBack = "followed_back",
+        RolledBack = "rolled_back",
+        Shadowed = "shadowed",
+        ShadowEnded = "shadow_ended",
+        Canaried = "canaried",
+        CanaryEnded = "canary_ended",
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// Where a version stands.
+    ModelStage, "stage", {
+        Discovered = "discovered",
+        Verified = "verified",
+        Warm = "warm",
+        Shadow = "shadow",
+        Canary = "canary",
+        Active = "active",
+        Previous = "previous",
+        Retired = "retired",
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// What became of a row that was handed to the challenger.
+    Challenged, "outcome", { Compared = "compared", Dropped = "dropped", Failed = "failed" }
+}
+
+label! {
+    /// Who flagged a transaction.
+    Flags, "by", { Both = "both", Champion = "champion", Challenger = "challenger" }
+}
+
+label! {
+    /// Labelled transactions of a comparison, by what each model said.
+    Compared, "kind", {
+        Labelled = "labelled",
+        Fraud = "fraud",
+        ChampionFlagged = "champion_flagged",
+        ChampionCaught = "champion_caught",
+        ChallengerFlagged = "challenger_flagged",
+        ChallengerCaught = "challenger_caught",
+    }
 }
 
 label! {

@@ -7,8 +7,8 @@ mod table;
 
 pub use family::{Counter, Gauge, Kind, LabelSet, NamedGauge, PartitionGauge, Sizes, Timer};
 pub use labels::{
-    DecisionKind, Delivered, Delivery, Destination, LabelOutcome, Method, ProblemCode, QueueName, Refresh, Route,
-    Status, Step, Topic,
+    Challenged, Compared, DecisionKind, Delivered, Delivery, Destination, Flags, LabelOutcome, Method, ModelChange,
+    ModelStage, ProblemCode, QueueName, Refresh, Route, Status, Step, Topic,
 };
 pub use table::{Entry, Metrics, TABLE};
 

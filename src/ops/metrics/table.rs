@@ -5,7 +5,8 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::family::{Counter, Family, Gauge, Kind, NamedGauge, PartitionGauge, Sizes, Timer};
 use super::labels::{
-    DecisionKind, Delivered, Destination, LabelOutcome, Method, ProblemCode, QueueName, Refresh, Route, Step, Topic,
+    Challenged, Compared, DecisionKind, Delivered, Destination, Flags, LabelOutcome, Method, ModelChange, ModelStage,
+    ProblemCode, QueueName, Refresh, Route, Step, Topic,
 };
 use crate::ops::process::Process;
 
@@ -148,6 +149,20 @@ metrics! {
     reference_refreshes: Counter<Refresh> = "assay_reference_refreshes_total",
     /// Rates that were published again with another value; each is ignored and counted once.
     rate_corrections: Counter = "assay_rate_corrections_total",
+    /// Changes of the models that were recorded.
+    model_changes: Counter<ModelChange> = "assay_model_changes_total",
+    /// Versions of models that are known, by where they stand.
+    model_versions: Gauge<ModelStage> = "assay_model_versions",
+    /// Time to load a version and hold it against its gates.
+    model_prepare_seconds: Timer = "assay_model_prepare_seconds",
+    /// Transactions of the comparison that runs; 0 while none does.
+    challenged: Gauge<Challenged> = "assay_challenger_transactions",
+    /// Of those compared the flagged ones, by who flagged them.
+    challenger_flags: Gauge<Flags> = "assay_challenger_flagged_transactions",
+    /// Of those compared the labelled ones, by what each model said.
+    challenger_labels: Gauge<Compared> = "assay_challenger_labelled_transactions",
+    /// Population stability index of the two distributions of scores, in thousandths.
+    challenger_shift: Gauge = "assay_challenger_shift_thousandths",
     /// Whether the program is ready for requests: 1 or 0.
     ready: Gauge = "assay_ready_state",
     /// Resident memory.

@@ -20,6 +20,7 @@ mod connection;
 mod fault;
 mod find;
 mod migrate;
+mod models;
 mod options;
 mod reference;
 pub mod rescore;
@@ -66,6 +67,7 @@ pub struct PostgresStore {
     watcher: Mutex<Slot<Watching>>,
     auditor: Mutex<Slot<Auditing>>,
     waiting: Mutex<waiting::Tally>,
+    models: Mutex<models::ModelSlot>,
 }
 
 impl PostgresStore {
@@ -90,6 +92,7 @@ impl PostgresStore {
                 watcher: Mutex::default(),
                 auditor: Mutex::default(),
                 waiting: Mutex::default(),
+                models: Mutex::default(),
             }),
             _ => Err(PostgresError::Faults(faults)),
         }

@@ -30,6 +30,7 @@ use crate::base::money::BaseAmount;
 use crate::decision::Decision;
 use crate::engine::Durability;
 use crate::engine::completeness::Completeness;
+use crate::engine::models::Change;
 use crate::engine::ports::{Done, Entry, Log, LogError, Reading, Sink, Stored};
 use crate::store::of_revision;
 use crate::transaction::Transaction;
@@ -237,6 +238,10 @@ impl Log for SqliteLog {
 
     fn close(&self) -> Reading<'_, ()> {
         Box::pin(self.ask(Message::Close))
+    }
+
+    fn changes(&self, most: usize) -> Reading<'_, Vec<Change>> {
+        Box::pin(self.readers.read(move |connection| reader::changes(connection, most)))
     }
 
     fn newest(&self) -> Result<Option<Millis>, LogError> {

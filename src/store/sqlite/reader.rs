@@ -16,6 +16,7 @@ use crate::base::money::{BaseAmount, Currency};
 use crate::decision::ModelRef;
 use crate::engine::Label;
 use crate::engine::completeness::Completeness;
+use crate::engine::models::{Action, Change, VersionId};
 use crate::engine::ports::{LogError, Replayed, ReplayedOutcome, Sink, Stored, event_label};
 use crate::store::quality_of;
 use crate::transaction::Transaction;
@@ -114,6 +115,38 @@ pub(super) fn completeness(connection: &Connection, upto: Millis) -> rusqlite::R
     let (count, oldest): (i64, Option<i64>) =
         connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(Completeness::of_log(upto, count.unsigned_abs(), oldest.map(Millis)))
+}
+
+/// The newest changes, oldest first.
+pub(super) fn changes(connection: &Connection, most: usize) -> rusqlite::Result<Vec<Change>> {
+    let sql = "SELECT changed_at, action, changed_by, why, from_model, from_version, from_digest, to_model, to_version,
+            to_digest, basis_points, gates, change FROM model_changes ORDER BY change_id DESC LIMIT ?1";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut changes: Vec<Change> =
+        connection.prepare_cached(sql)?.query_map([most], change_of)?.collect::<rusqlite::Result<_>>()?;
+    changes.reverse();
+    Ok(changes)
+}
+
+fn change_of(row: &Row<'_>) -> rusqlite::Result<Change> {
+    let id = |first: usize| -> rusqlite::Result<Option<VersionId>> {
+        let name: Option<String> = row.get(first)?;
+        let Some(name) = name else { return Ok(None) };
+        Ok(Some(VersionId { name, version: row.get(first + 1)?, digest: row.get(first + 2)? }))
+    };
+    let (action, gates): (String, String) = (row.get(1)?, row.get(11)?);
+    let unknown = || rusqlite::Error::InvalidColumnType(1, action.clone(), rusqlite::types::Type::Text);
+    Ok(Change {
+        id: row.get(12)?,
+        at: Millis(row.get(0)?),
+        action: Action::parse(&action).ok_or_else(unknown)?,
+        by: row.get(2)?,
+        why: row.get(3)?,
+        from: id(4)?,
+        to: id(7)?,
+        basis_points: row.get(10)?,
+        checks: serde_json::from_str(&gates).map_err(unreadable)?,
+    })
 }
 
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Migration n brings a file from version n to n + 1.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE models (
     model_id    INTEGER PRIMARY KEY,
@@ -97,6 +97,36 @@ CREATE VIEW decisions AS
     SELECT transaction_id, occurred_at, revision, score, flagged, threshold, name AS model, model_version,
            sha256 AS model_sha256, degraded, source, scored_at, took_micros, reasons, explanation
     FROM transactions JOIN models USING (model_id);
+",
+    "
+-- Every change of the models in force: who, when, from what, to what, why, and how the gates were met (a JSON array).
+CREATE TABLE model_changes (
+    change_id    INTEGER PRIMARY KEY,
+    change       TEXT NOT NULL,
+    changed_at   INTEGER NOT NULL,
+    action       TEXT NOT NULL,
+    changed_by   TEXT NOT NULL,
+    why          TEXT NOT NULL,
+    from_model   TEXT,
+    from_version TEXT,
+    from_digest  TEXT,
+    to_model     TEXT,
+    to_version   TEXT,
+    to_digest    TEXT,
+    basis_points INTEGER,
+    gates        TEXT NOT NULL
+) STRICT;
+INSERT INTO model_changes (change, changed_at, action, changed_by, why, to_model, to_version, to_digest, gates)
+    SELECT '', activated_at, 'started', 'assay', 'a start, before changes were recorded', name, version, '', '[]'
+    FROM activations JOIN models USING (model_id) ORDER BY activations.rowid;
+DROP TABLE activations;
+
+-- Which version decided when; active_until is null for the one that does. A version of an empty digest is from before
+-- digests were recorded.
+CREATE VIEW active_models AS
+    SELECT changed_at AS active_from, lead(changed_at) OVER (ORDER BY change_id) AS active_until,
+           to_model AS model, to_version AS model_version, to_digest AS digest, changed_by, why
+    FROM model_changes WHERE action IN ('started', 'activated', 'rolled_back');
 ",
 ];
 

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use crate::base::clock::Millis;
 use crate::base::money::BaseAmount;
 use crate::decision::{Decision, ModelRef};
 use crate::engine::Label;
+use crate::engine::models::{Change, VersionId};
 use crate::engine::ports::{Done, Entry, Filled, LogError, Record, Written};
 use crate::store::quality_number;
 use crate::transaction::{Channel, Transaction};
@@ -105,16 +106,26 @@ impl Writer {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Message::Close(oneshot::channel().0)),
         };
-        if !self.linger.is_zero() && matches!(next, Some(Message::Write(..))) {
-            std::thread::sleep(self.linger);
-        }
+        let mut until = Instant::now() + self.linger;
         while let Some(message) = next {
             match message {
-                Message::Write(entry, done) => group.push((entry, done)),
+                Message::Write(entry, done) => {
+                    // A change of the models is waited for by whoever rolls one back: it lingers for nobody.
+                    if matches!(entry, Entry::Changed(_)) {
+                        until = Instant::now();
+                    }
+                    group.push((entry, done));
+                }
                 Message::Flush(sender) => return (group, Last::Flush(sender)),
                 Message::Close(sender) => return (group, Last::Close(sender)),
             }
-            next = if group.len() < self.most { self.receiver.try_recv().ok() } else { None };
+            next = if group.len() >= self.most {
+                None
+            } else {
+                // What waits already is taken even when the time is over.
+                let wait = until.saturating_duration_since(Instant::now());
+                self.receiver.recv_timeout(wait).ok()
+            };
         }
         (group, Last::None)
     }
@@ -206,7 +217,7 @@ fn put(connection: &Connection, models: &mut Vec<(ModelRef, i64)>, entry: &Entry
         Entry::Fallback { transaction, base, decision, .. } => put_fallback(connection, transaction, *base, decision)?,
         Entry::Fill(copy) => return put_fill(connection, copy),
         Entry::Label(label) => return put_label(connection, label),
-        Entry::Activated { model, at } => put_activation(connection, models, model, *at)?,
+        Entry::Changed(change) => put_change(connection, change)?,
     };
     Ok(Written { first, ..Written::default() })
 }
@@ -347,15 +358,30 @@ fn put_label(connection: &Connection, label: &Label) -> rusqlite::Result<Written
     Ok(Written { first, transaction: found.map(Box::new), filled: None })
 }
 
-fn put_activation(
-    connection: &Connection,
-    models: &mut Vec<(ModelRef, i64)>,
-    model: &ModelRef,
-    at: Millis,
-) -> rusqlite::Result<bool> {
-    let number = number_of(connection, models, model)?;
-    let sql = "INSERT INTO activations (activated_at, model_id) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![at.0, number])?;
+fn put_change(connection: &Connection, change: &Change) -> rusqlite::Result<bool> {
+    let sql = "INSERT INTO model_changes (changed_at, action, changed_by, why, from_model, from_version, from_digest,
+            to_model, to_version, to_digest, basis_points, gates, change)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    let parts = |id: &Option<VersionId>| {
+        let id = id.clone();
+        id.map_or((None, None, None), |id| (Some(id.name), Some(id.version), Some(id.digest)))
+    };
+    let (from, to) = (parts(&change.from), parts(&change.to));
+    connection.prepare_cached(sql)?.execute(params![
+        change.at.0,
+        change.action.as_str(),
+        change.by,
+        change.why,
+        from.0,
+        from.1,
+        from.2,
+        to.0,
+        to.1,
+        to.2,
+        change.basis_points,
+        json(&change.checks)?,
+        change.id,
+    ])?;
     Ok(true)
 }
 

@@ -1,0 +1,155 @@
+//! A version held against its gates, on a thread that gives way.
+//!
+//! In: a version. Out: its model, loaded and warm, or the gate that refused it. One version is prepared at a time. Only
+//! reading recent traffic from history takes a thread of normal priority: it holds the line's lock for a moment each.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::change::{Action, Asked};
+use super::{Models, ModelsError};
+use crate::engine::lineup::{Prepared, Traffic};
+use crate::engine::ports::Scorer;
+use crate::engine::tally::Counts;
+use crate::model::{Checks, Gate, Met};
+
+/// The most payments that a version is tried on.
+const MOST_TRAFFIC: usize = 2_048;
+/// Rows of them that are scored together.
+const ROWS: usize = 256;
+
+impl<S: Scorer> Models<S> {
+    /// The model of a version: the one that is loaded, unless it is to be looked at `anew`.
+    pub(super) async fn prepare(&self, key: &str, anew: bool) -> Result<Arc<S>, ModelsError> {
+        if let Some(model) = self.versions().usable(key).filter(|_| !anew) {
+            return Ok(model);
+        }
+        let _one = self.shared.preparing.lock().await;
+        if let Some(model) = self.versions().usable(key).filter(|_| !anew) {
+            return Ok(model);
+        }
+        let mut checks = Checks::default();
+        let begun = Instant::now();
+        let passed = self.hold(key, &mut checks).await;
+        self.shared.engine.core.observer.model_prepared(begun.elapsed());
+        match passed {
+            Ok(model) => {
+                let (kept, spare) = {
+                    let mut versions = self.versions();
+                    // What serves stays what serves; what only waits is replaced by what has just passed.
+                    let (kept, spare) = match versions.warm(key) {
+                        Some(loaded) if versions.serves(key) => (loaded, Some(model)),
+                        earlier => (model, earlier),
+                    };
+                    versions.passed(key, checks, Arc::clone(&kept));
+                    (kept, spare)
+                };
+                self.leave(spare.into_iter().collect());
+                self.let_go(Some(key));
+                Ok(kept)
+            }
+            Err(reason) => {
+                tracing::warn!(version = key, reason, "a version is refused");
+                let (again, spare) = {
+                    let mut versions = self.versions();
+                    (versions.is_refused(key), versions.refused(key, checks, reason.clone()))
+                };
+                self.leave(spare.into_iter().collect());
+                let why = Asked::by_itself(reason.clone());
+                // One that was refused before is no news.
+                if !again && let Err(error) = self.record(Action::Refused, &why, (None, Some(key)), None).await {
+                    tracing::warn!(%error, "the refusal is not recorded");
+                }
+                Err(ModelsError::Refused { version: key.to_owned(), reason })
+            }
+        }
+    }
+
+    async fn hold(&self, key: &str, checks: &mut Checks) -> Result<Arc<S>, String> {
+        let found = self.versions().found(key).cloned().ok_or("it is not in the registry any more")?;
+        let loader = Arc::clone(&self.shared.loader);
+        let work = move || {
+            let mut checks = Checks::default();
+            let loaded = loader.load(&found.directory, &mut checks);
+            (loaded.map(Arc::new), checks)
+        };
+        let (loaded, held) = self.shared.bench.run(work).await?;
+        *checks = held;
+        let model = loaded.map_err(|error| error.to_string())?;
+        let engine = &self.shared.engine;
+        let prepared = engine.prepare(Arc::clone(&model)).map_err(|error| error.to_string());
+        let prepared = checks.hold(Gate::Features, prepared)?;
+        self.hold_history(&prepared, checks)?;
+        self.hold_distribution(&prepared, checks).await?;
+        Ok(model)
+    }
+
+    /// A version may look back no further than history reaches, but for what the active version reads as well.
+    fn hold_history(&self, prepared: &Prepared<S>, checks: &mut Checks) -> Result<(), String> {
+        let engine = &self.shared.engine;
+        if engine.reaches(prepared) {
+            checks.note(Gate::History, Met::Passed, "");
+            return Ok(());
+        }
+        let Some(champion) = engine.lineup().champion else {
+            let detail = "history is incomplete, and no version is active: decisions say history_incomplete";
+            checks.note(Gate::History, Met::Skipped, detail);
+            return Ok(());
+        };
+        let more = prepared.features().iter().find(|name| !champion.features().contains(name));
+        match more {
+            None => {
+                checks.note(Gate::History, Met::Skipped, "history is incomplete for the active version's windows too");
+                Ok(())
+            }
+            Some(name) => {
+                let reason = format!(
+                    "history does not reach as far back as {name} looks, which the active version does not read"
+                );
+                checks.hold(Gate::History, Err(reason))
+            }
+        }
+    }
+
+    async fn hold_distribution(&self, prepared: &Prepared<S>, checks: &mut Checks) -> Result<(), String> {
+        let options = &self.shared.options;
+        let Some(most) = options.max_shift else {
+            checks.note(Gate::Distribution, Met::Skipped, "switched off");
+            return Ok(());
+        };
+        let (engine, read) = (self.shared.engine.clone(), prepared.clone());
+        let reading = tokio::task::spawn_blocking(move || engine.recent_traffic(&read, MOST_TRAFFIC));
+        let Traffic { rows, scores } = reading.await.map_err(|error| error.to_string())?;
+        if scores.len() < options.least_traffic {
+            let detail = format!("{} recent payments, and {} are needed", scores.len(), options.least_traffic);
+            checks.note(Gate::Distribution, Met::Skipped, detail);
+            return Ok(());
+        }
+        let (model, width) = (Arc::clone(prepared.model()), prepared.features().len().max(1));
+        let score = move || rows.chunks(ROWS * width).map(|rows| model.infer_rows(rows)).collect::<Result<Vec<_>, _>>();
+        let scored = self.shared.bench.run(score).await?.map_err(|error| error.to_string());
+        let own = checks.hold(Gate::Distribution, scored.map(|scored| scored.concat()))?;
+        let shift = Counts::of_scores(&own).shift(&Counts::of_scores(&scores));
+        let detail = format!("the scores of {} recent payments shift by {shift:.3}, {most} is the bound", scores.len());
+        checks.amend(Gate::Distribution, if shift > most { Met::Failed } else { Met::Passed }, detail.clone());
+        if shift > most { Err(detail) } else { Ok(()) }
+    }
+
+    /// Lets go of what need not stay loaded besides `kept`.
+    pub(super) fn let_go(&self, kept: Option<&str>) {
+        let cooled = self.versions().cool(kept);
+        self.leave(cooled);
+    }
+
+    /// Models that are dropped as soon as no request holds them, on a thread that gives way.
+    pub(super) fn leave(&self, models: Vec<Arc<S>>) {
+        let mut leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        for model in models {
+            // One that was let go, came into force, and is let go again is there already.
+            if !leaving.iter().any(|other| Arc::ptr_eq(other, &model)) {
+                leaving.push(model);
+                self.shared.left.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A start takes up where the last process was: the version that was in force, the one before it, and what ran beside it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::change::{Action, Asked, Change, VersionId, Wanted};
+use super::{Models, ModelsError};
+use crate::engine::lineup::Lineup;
+use crate::engine::ports::Scorer;
+
+/// Changes that a start looks back on.
+const LOOK_BACK: usize = 10_000;
+
+impl<S: Scorer> Models<S> {
+    /// Puts in force what all instances want, else what was in force here last. If that fails, the one that was so before it,
+    /// and so on; with no record, what the registry asks for, else the newest version. A warning says which one failed and why.
+    ///
+    /// # Errors
+    /// `NotNow` where no version passed: the warnings say why each did not. `Unrecorded` when the record cannot be read: what was
+    /// rolled back is not known then.
+    pub async fn resume(&self) -> Result<(), ModelsError> {
+        let changes = self.history(LOOK_BACK).await?;
+        self.note_history(&changes);
+        // Without the others this instance goes on with what it did itself.
+        let wanted = self.within(self.shared.book.meet()).await.ok().flatten();
+        // What is recorded comes before what lies in a folder now under the same name.
+        let (seen, wanted) = (wanted.clone(), wanted.map(|wanted| wanted.id));
+        for id in wanted.iter().chain(changes.iter().rev().filter_map(|change| change.to.as_ref())) {
+            self.enter_copy(id).await;
+        }
+        self.look().await;
+        self.find_news(&changes, seen.as_ref());
+        let recorded = self.recorded(&changes);
+        seen.iter().for_each(|wanted| self.note_wanted(wanted));
+        let last = recorded.first().cloned();
+        let wanted = wanted.filter(|id| self.is_known(id)).map(|id| id.key());
+        let named = self.shared.registry.wanted().map(|id| id.key());
+        let mut failed = Vec::new();
+        for key in wanted.iter().cloned().chain(recorded).chain(named).chain(self.newest_first()) {
+            let is_wanted = wanted.as_ref() == Some(&key);
+            if failed.contains(&key) || (self.versions().is_taken_back(&key) && !is_wanted) {
+                continue;
+            }
+            let Ok(model) = self.prepare(&key, false).await else {
+                failed.push(key);
+                continue;
+            };
+            let _one = self.shared.switching.lock().await;
+            if last.as_ref() == Some(&key) {
+                // Nothing changes: it is in force again.
+                self.continue_with(&key, model)?;
+                self.resume_previous(&changes);
+            } else {
+                let (action, why) = match (failed.as_slice(), &last) {
+                    _ if is_wanted => (Action::Followed, "at the start, all instances want it".to_owned()),
+                    ([], None) => (Action::Started, "the newest version, at the first start".to_owned()),
+                    ([], Some(last)) => (Action::Started, format!("at the start, because {last} was rolled back")),
+                    (failed, _) => {
+                        (Action::Started, format!("at the start, because these did not pass: {}", failed.join(", ")))
+                    }
+                };
+                self.put_in_force(&key, model, action, &Asked::by_itself(why)).await?;
+                self.remember(last.filter(|last| !failed.contains(last)));
+            }
+            self.resume_beside(&changes).await;
+            self.tidy(&changes).await;
+            return Ok(());
+        }
+        Err(self.nothing_passed())
+    }
+
+    /// Puts the registry's one version in force, whatever was so before; nothing else is asked.
+    ///
+    /// # Errors
+    /// `NotNow` where it did not pass.
+    pub async fn resume_alone(&self) -> Result<(), ModelsError> {
+        self.look().await;
+        let Some(key) = self.newest_first().into_iter().next() else { return Err(self.nothing_passed()) };
+        let model = self.prepare(&key, false).await?;
+        let _one = self.shared.switching.lock().await;
+        let before = self.history(LOOK_BACK).await.unwrap_or_default();
+        let last =
+            before.iter().rev().find(|change| change.action.moves_champion()).and_then(|change| change.to.clone());
+        if last.is_some() && last == self.versions().id(&key) {
+            return self.continue_with(&key, model);
+        }
+        self.put_in_force(&key, model, Action::Started, &Asked::by_itself("the version that the configuration names"))
+            .await
+    }
+
+    fn nothing_passed(&self) -> ModelsError {
+        let refused = self.list().into_iter().filter_map(|version| version.reason);
+        let reasons: Vec<String> = self.broken().into_iter().map(|(_, reason)| reason).chain(refused).collect();
+        let reasons = if reasons.is_empty() { "there is none".to_owned() } else { reasons.join("; ") };
+        ModelsError::NotNow(format!("no version can be put in force: {reasons}"))
+    }
+
+    fn continue_with(&self, key: &str, model: Arc<S>) -> Result<(), ModelsError> {
+        let champion = Some(self.plan(key, Arc::clone(&model))?);
+        let lineup = self.shared.engine.lineup();
+        self.shared.engine.line_up(Lineup { champion, ..lineup });
+        self.versions().decides(key, model, None);
+        Ok(())
+    }
+
+    /// The versions that were in force, newest first, each once; those that were rolled back since are marked.
+    fn recorded(&self, changes: &[Change]) -> Vec<String> {
+        let moves: Vec<&Change> = changes.iter().rev().filter(|change| change.action.moves_champion()).collect();
+        let mut decided = HashSet::new();
+        for change in &moves {
+            // The last word on a version counts: brought back, or taken back.
+            if let Some(to) = &change.to {
+                decided.insert(to.key());
+            }
+            if let Some(from) = change.from.as_ref().filter(|_| change.action.takes_back())
+                && decided.insert(from.key())
+            {
+                self.versions().take_back(&from.key());
+            }
+        }
+        let mut seen = HashSet::new();
+        let known = moves.iter().filter_map(|change| change.to.as_ref()).filter(|id| self.is_known(id));
+        let keys: Vec<String> = known.map(VersionId::key).filter(|key| seen.insert(key.clone())).collect();
+        keys.iter().for_each(|key| self.versions().note_decided(key));
+        keys
+    }
+
+    /// Of what lies in the registry at a start, only what was made after the last decision on a version is news: whoever
+    /// decided knew of the rest.
+    fn find_news(&self, changes: &[Change], wanted: Option<&Wanted>) {
+        let moves = changes.iter().filter(|change| change.action.moves_champion()).map(|change| change.at);
+        let decided = moves.chain(wanted.map(|wanted| wanted.at)).max().unwrap_or_default();
+        let mut versions = self.versions();
+        let is_news = versions.newest().and_then(|key| Some(versions.found(&key)?.created > decided));
+        versions.take_unhandled();
+        if is_news == Some(true) {
+            versions.note_unhandled();
+        }
+    }
+
+    fn note_history(&self, changes: &[Change]) {
+        for change in changes {
+            self.note_time(change.at);
+            if change.action.is_wish() {
+                self.note_wish(change.at);
+            }
+        }
+    }
+
+    fn is_known(&self, id: &VersionId) -> bool {
+        self.versions().id(&id.key()).as_ref() == Some(id)
+    }
+
+    /// Enters a version that was seen earlier, from this instance's own copies.
+    pub(super) async fn enter_copy(&self, id: &VersionId) {
+        if self.versions().id(&id.key()).is_some() {
+            return;
+        }
+        let (registry, asked) = (Arc::clone(&self.shared.registry), id.clone());
+        let copy = tokio::task::spawn_blocking(move || registry.recall(&asked)).await;
+        if let Ok(Some(found)) = copy {
+            self.versions().enter(found);
+        }
+    }
+
+    /// Remembers which version the one in force came after, so that a rollback knows it; it is loaded as soon as there is time.
+    fn resume_previous(&self, changes: &[Change]) {
+        let mut moves = changes.iter().rev().filter(|change| change.action.moves_champion());
+        // A record that names one version twice moved nothing.
+        let last = moves.find(|change| change.from != change.to);
+        let Some(Change { action, from: Some(from), .. }) = last else { return };
+        if !action.takes_back() && self.is_known(from) {
+            self.remember(Some(from.key()));
+        }
+    }
+
+    fn remember(&self, before: Option<String>) {
+        let mut versions = self.versions();
+        let fits = |key: &String| versions.champion.as_ref() != Some(key) && !versions.is_taken_back(key);
+        if let Some(key) = before.filter(fits) {
+            versions.previous = Some(key);
+        }
+    }
+
+    /// Loads the version before, where a start left it cold.
+    pub(super) async fn warm_previous(&self) {
+        let cold = {
+            let versions = self.versions();
+            versions.previous.clone().filter(|key| versions.warm(key).is_none() && !versions.is_refused(key))
+        };
+        if let Some(key) = cold
+            && let Err(error) = self.prepare(&key, false).await
+        {
+            tracing::warn!(%error, "the version before cannot be kept loaded: a rollback has none");
+        }
+    }
+
+    /// Removes copies that neither the record nor the registry names any more.
+    async fn tidy(&self, changes: &[Change]) {
+        let recorded =
+            changes.iter().flat_map(|change| change.to.iter().chain(&change.from)).map(|id| id.digest.clone());
+        let kept: HashSet<String> = recorded.chain(self.list().into_iter().map(|version| version.id.digest)).collect();
+        let registry = Arc::clone(&self.shared.registry);
+        if let Err(reason) = self.shared.bench.run(move || registry.tidy(&kept)).await {
+            tracing::warn!(reason, "old copies of versions stay");
+        }
+    }
+
+    fn newest_first(&self) -> Vec<String> {
+        let mut versions = self.list();
+        versions.sort_by(|one, other| (&other.created, other.id.key()).cmp(&(&one.created, one.id.key())));
+        versions.into_iter().map(|version| version.id.key()).collect()
+    }
+}

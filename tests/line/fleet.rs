@@ -1,0 +1,298 @@
+//! Several instances over one wish, and a registry whose alias moves.
+
+use assay::engine::models::{
+    Action, Book, Change, LogBook, Models, ModelsError, ModelsOptions, VersionId, Wanted, WatchOptions,
+};
+use assay::engine::ports::{Log, LogError, Reading};
+
+use super::models::{Loads, OPTIONS, Shelf, ann, models_over};
+use super::*;
+
+/// Where instances meet: what PostgreSQL is on the stack.
+#[derive(Debug, Default)]
+struct Hall {
+    wanted: Mutex<Option<Wanted>>,
+    named: Mutex<Option<VersionId>>,
+    away: AtomicBool,
+}
+
+/// The book of one instance.
+#[derive(Debug)]
+struct HallBook {
+    own: LogBook,
+    hall: Arc<Hall>,
+    unsent: Mutex<Vec<Change>>,
+}
+
+impl HallBook {
+    fn send(&self) -> Result<(), LogError> {
+        if self.hall.away.load(Ordering::Relaxed) {
+            return Err(LogError::Failed("away".into()));
+        }
+        for change in self.unsent.lock().unwrap().drain(..) {
+            if change.is_by_alias() {
+                *self.hall.named.lock().unwrap() = change.to.clone();
+            }
+            let mut wanted = self.hall.wanted.lock().unwrap();
+            if change.action.is_wish() && wanted.as_ref().is_none_or(|known| known.at < change.at) {
+                let taken_back = change.from.filter(|_| change.action.takes_back());
+                let Change { at, by, why, .. } = change;
+                *wanted = Some(Wanted { id: change.to.unwrap(), at, by, why, taken_back });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Book for HallBook {
+    fn record(&self, change: Change) -> Reading<'_, ()> {
+        Box::pin(async move {
+            self.own.record(change.clone()).await?;
+            self.unsent.lock().unwrap().push(change);
+            Ok(())
+        })
+    }
+
+    fn changes(&self, most: usize) -> Reading<'_, Vec<Change>> {
+        self.own.changes(most)
+    }
+
+    fn named_last(&self) -> Reading<'_, Option<VersionId>> {
+        Box::pin(async {
+            self.send()?;
+            Ok(self.hall.named.lock().unwrap().clone())
+        })
+    }
+
+    fn meet(&self) -> Reading<'_, Option<Wanted>> {
+        Box::pin(async {
+            self.send()?;
+            Ok(self.hall.wanted.lock().unwrap().clone())
+        })
+    }
+}
+
+struct Instance {
+    house: House,
+    models: Models<Scored>,
+}
+
+impl Instance {
+    /// One whose clock is `ahead` of the others'.
+    async fn new(hall: &Arc<Hall>, shelf: &Arc<Shelf>, ahead: i64, options: ModelsOptions) -> Self {
+        let house = house_of(|parts| {
+            parts.model = None;
+            parts.clock = Arc::new(FixedClock::new(Millis(START + ahead)));
+        })
+        .await;
+        let own = LogBook(house.log.clone() as Arc<dyn Log>);
+        let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
+        let models = models_over(&house, shelf, book, options);
+        models.resume().await.unwrap();
+        Self { house, models }
+    }
+
+    fn active(&self) -> String {
+        self.house.engine.model().unwrap().version.to_owned()
+    }
+
+    async fn decide(&self, id: &str) {
+        drop(self.house.engine.decide(transaction(id, START, 1_000), soon()).await.unwrap());
+    }
+
+    async fn last(&self) -> Change {
+        self.models.history(1).await.unwrap().pop().unwrap()
+    }
+}
+
+fn shelf() -> Arc<Shelf> {
+    let shelf = Arc::new(Shelf::default());
+    shelf.publish("1", 1, Loads::Well(1.0));
+    shelf.publish("2", 2, Loads::Well(40.0));
+    shelf.publish("3", 3, Loads::Well(1.0));
+    shelf
+}
+
+/// Versions differ in their scores, so gates and watch would have much to say; only rows without a score are watched here.
+const QUIET: ModelsOptions = ModelsOptions { max_shift: None, ..OPTIONS };
+
+async fn both(hall: &Arc<Hall>, shelf: &Arc<Shelf>, ahead: i64, options: ModelsOptions) -> (Instance, Instance) {
+    let one = Instance::new(hall, shelf, ahead, options).await;
+    let other = Instance::new(hall, shelf, 0, options).await;
+    one.models.activate("fraud/1", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
+    (one, other)
+}
+
+#[tokio::test]
+async fn a_rollback_is_followed_as_one_and_nobody_watches_what_came_back() {
+    let watch = WatchOptions { max_shift: Some(0.5), ..OPTIONS.watch };
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, other) = both(&hall, &shelf, 0, ModelsOptions { watch, ..QUIET }).await;
+    for number in 0..60 {
+        other.decide(&format!("a{number}")).await;
+    }
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((other.active().as_str(), other.last().await.action), ("2", Action::Followed));
+    assert_eq!(other.last().await.by, "ann", "who asked for it, not who follows");
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((other.active().as_str(), other.last().await.action), ("1", Action::FollowedBack));
+    // The scores are again as they were before, which is far from those of the version that went.
+    for number in 0..60 {
+        other.decide(&format!("b{number}")).await;
+    }
+    other.models.judge().await;
+    assert_eq!(other.active(), "1");
+    assert!(matches!(other.models.rollback(&ann()).await, Err(ModelsError::NotNow(_))), "what went does not come back");
+}
+
+#[tokio::test]
+async fn the_newest_wish_stands_although_a_clock_is_ahead() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (fast, other) = both(&hall, &shelf, 180_000, QUIET).await;
+    fast.models.activate("fraud/2", &ann()).await.unwrap();
+    fast.models.follow().await;
+    other.models.follow().await;
+    assert_eq!(other.active(), "2");
+    other.models.rollback(&ann()).await.unwrap();
+    for _ in 0..2 {
+        other.models.follow().await;
+        fast.models.follow().await;
+    }
+    assert_eq!((fast.active().as_str(), other.active().as_str()), ("1", "1"));
+}
+
+#[tokio::test]
+async fn alone_it_acts_and_the_others_follow_later() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    hall.away.store(true, Ordering::Relaxed);
+    one.models.activate("fraud/3", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("3", "1"));
+    hall.away.store(false, Ordering::Relaxed);
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("3", "3"));
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_met_is_left_alone_for_a_while() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    shelf.publish("4", 0, Loads::Well(1.0));
+    one.models.activate("fraud/4", &ann()).await.unwrap();
+    one.models.follow().await;
+    shelf.publish("4", 0, Loads::Not("slow here"));
+    for _ in 0..10 {
+        other.models.follow().await;
+    }
+    assert_eq!(other.active(), "1");
+    let changes = other.models.history(100).await.unwrap();
+    assert_eq!(changes.iter().filter(|change| change.action == Action::Refused).count(), 1);
+    // Another wish is met at once.
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!(other.active(), "2");
+}
+
+#[tokio::test]
+async fn what_one_rolled_back_does_not_come_by_itself_elsewhere() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let newest = ModelsOptions { newest: true, ..QUIET };
+    let (one, other) = both(&hall, &shelf, 0, newest).await;
+    // One is faster: it has version 4 in force and rolled back before the other has looked.
+    shelf.publish("4", 4, Loads::Well(1.0));
+    one.models.tick().await;
+    assert_eq!(one.active(), "4");
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.tick().await;
+    assert_eq!(other.active(), "1");
+    // One that joins now, and one that starts again, know it too.
+    let new = Instance::new(&hall, &shelf, 0, newest).await;
+    new.models.tick().await;
+    for instance in [&one, &other, &new] {
+        instance.models.follow().await;
+        instance.models.tick().await;
+        assert_eq!(instance.active(), "1");
+    }
+    // The next one comes.
+    shelf.publish("5", 5, Loads::Well(1.0));
+    other.models.tick().await;
+    assert_eq!(other.active(), "5");
+}
+
+#[tokio::test]
+async fn to_activate_what_decides_here_is_a_wish_where_others_want_something_else() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    shelf.publish("2", 2, Loads::Not("slow here"));
+    other.models.verify("fraud/2").await.unwrap_err();
+    other.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("2", "1"));
+    other.models.activate("fraud/1", &ann()).await.unwrap();
+    other.models.follow().await;
+    one.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
+}
+
+#[tokio::test]
+async fn an_instance_that_joins_takes_what_all_want() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (_one, _other) = both(&hall, &shelf, 0, QUIET).await;
+    let new = Instance::new(&hall, &shelf, 0, QUIET).await;
+    assert_eq!(
+        (new.active().as_str(), new.last().await.action),
+        ("1", Action::Followed),
+        "not the newest of the folder"
+    );
+}
+
+#[tokio::test]
+async fn what_an_alias_names_comes_once_and_a_rollback_holds_until_it_moves() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    shelf.name("1");
+    let one = Instance::new(&hall, &shelf, 0, QUIET).await;
+    assert_eq!(one.active(), "1", "at the first start, what the alias names");
+    one.models.tick().await;
+    shelf.name("2");
+    one.models.tick().await;
+    assert_eq!(one.active(), "2");
+    one.models.follow().await;
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.follow().await;
+    for _ in 0..2 {
+        one.models.tick().await;
+        assert_eq!(one.active(), "1", "the alias names it still, and has not moved");
+    }
+    // Nor where an instance joins that has never seen the alias.
+    let new = Instance::new(&hall, &shelf, 0, QUIET).await;
+    new.models.tick().await;
+    new.models.follow().await;
+    one.models.follow().await;
+    assert_eq!((new.active().as_str(), one.active().as_str()), ("1", "1"));
+    // Moved away and back, it is asked for anew.
+    for version in ["1", "2"] {
+        shelf.name(version);
+        one.models.tick().await;
+        assert_eq!(one.active(), version);
+    }
+    // A version that an alias names and a gate refuses is told once.
+    shelf.publish("4", 4, Loads::Not("it scores 0.9 and 0.1 is expected"));
+    shelf.name("4");
+    for _ in 0..3 {
+        one.models.tick().await;
+    }
+    assert_eq!(one.active(), "2");
+}
