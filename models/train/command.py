@@ -4,7 +4,7 @@
     models/train/run.sh --input payments.parquet --labels labels.ndjson
     models/train/run.sh --store data/assay.sqlite         what a running or stopped server has seen
 
-The same source, options and machine give the same bytes.
+The same source, options and machine give the same bytes. Exit status 5: the package stands, but MLflow could not record it.
 """
 
 import argparse
@@ -16,7 +16,10 @@ import assay
 import build
 import families
 import read
+import record
+import runs
 import source
+import tracking
 import training
 from fault import Fault
 from figures import Judge
@@ -78,6 +81,7 @@ def parser():
         default=assay.ROOT / ".cache/training",
         help="folder for files on the way (default .cache/training)",
     )
+    tracking.options(form.add_argument_group("where the package of --output is recorded; nowhere without a server").add_argument)
     return form
 
 
@@ -137,13 +141,26 @@ def train(options, say):
     return build.packages(line, come, options)
 
 
+def recorded(where, options, begun):
+    """Records the package in MLflow; the exit status. It stands by now, and stays whatever MLflow says."""
+    try:
+        info, made = runs.log(where, record.of(options.output.resolve()), options.experiment, begun)
+    except (Fault, OSError) as fault:
+        print(f"train: the package stands, but MLflow has no whole run of it: {fault}\n"
+              f"train: models/train/promote.py register --package {options.output} records it once MLflow answers", file=sys.stderr)  # fmt: skip
+        return tracking.UNRECORDED
+    print(f"train: {'recorded' if made else 'recorded already'} at {where.url} as run {info['run_id']}", flush=True)
+    return 0
+
+
 def main(words=None):
     options = parser().parse_args(words)
-    begun = time.monotonic()
+    begun, date = time.monotonic(), time.time()
     try:
+        where = tracking.server(options.mlflow)
         for text in train(options, lambda text: print(f"train: {time.monotonic() - begun:3.0f} s  {text}", flush=True)):
             print(text, flush=True)
     except Fault as fault:
         print(f"train: {fault}", file=sys.stderr)
         return 1
-    return 0
+    return recorded(where, options, date) if where else 0

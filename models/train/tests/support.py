@@ -87,6 +87,14 @@ def feature_file(names, values, path):
     return path
 
 
+def undone(line):
+    """Says what was left undone, also where the output of a passing test is not shown."""
+    print(f"NOT RUN: {line}", file=sys.stderr)
+    if os.environ.get("ASSAY_UNDONE"):
+        with open(os.environ["ASSAY_UNDONE"], "a", encoding="utf-8") as lines:
+            lines.write(line + "\n")
+
+
 def knows(word):
     """Whether the program has the command `word`."""
     return subprocess.run([assay.program(), word, "--help"], capture_output=True).returncode == 0

@@ -31,7 +31,7 @@ class Replacing(unittest.TestCase):
 
         with mock.patch.object(package.shutil, "rmtree", spy):
             package.write(self.folder, {"manifest.toml": "second"})
-        self.assertEqual([found for found in removed if found[1]], [("1.old", True, "second")])
+        self.assertEqual([found for found in removed if found[1]], [(".1.old", True, "second")])
 
     def test_a_failed_rename_leaves_the_old_package(self):
         rename = pathlib.Path.rename
@@ -44,10 +44,21 @@ class Replacing(unittest.TestCase):
         with mock.patch.object(pathlib.Path, "rename", failing), self.assertRaises(OSError):
             package.write(self.folder, {"manifest.toml": "second"})
         self.assertEqual((self.folder / "manifest.toml").read_text(), "first")
-        self.assertFalse(self.folder.with_name("1.old").exists())
+        self.assertFalse(self.folder.with_name(".1.old").exists())
+
+    def test_what_lies_beside_begins_with_a_dot(self):
+        beside, rename = [], pathlib.Path.rename
+
+        def spy(path, target):
+            beside.extend(other.name for other in path.parent.iterdir() if other != self.folder)
+            return rename(path, target)
+
+        with mock.patch.object(pathlib.Path, "rename", spy):
+            package.write(self.folder, {"manifest.toml": "second"})
+        self.assertEqual(set(beside), {".1.part", ".1.old"})
 
     def test_what_a_killed_run_left_is_taken_back(self):
-        self.folder.rename(self.folder.with_name("1.old"))
+        self.folder.rename(self.folder.with_name(".1.old"))
         with mock.patch.object(pathlib.Path, "write_bytes", side_effect=OSError), self.assertRaises(OSError):
             package.write(self.folder, {"manifest.toml": "second"})
         self.assertEqual((self.folder / "manifest.toml").read_text(), "first")
