@@ -54,9 +54,8 @@ impl<S: Scorer> Models<S> {
         }
         let model = self.prepare(&key, false).await?;
         let _one = self.shared.switching.lock().await;
-        let engine = &self.shared.engine;
-        let lineup = engine.lineup();
-        let champion = lineup.champion.clone().ok_or_else(|| ModelsError::NotNow("no version is active".into()))?;
+        let champion = self.shared.engine.lineup().champion;
+        let champion = champion.ok_or_else(|| ModelsError::NotNow("no version is active".into()))?;
         if self.versions().champion.as_ref() == Some(&key) {
             return Err(ModelsError::NotNow(format!("{key} is the active version: it cannot challenge itself")));
         }
@@ -65,8 +64,7 @@ impl<S: Scorer> Models<S> {
             // It runs: what was compared so far counts on.
             return self.show(&key);
         }
-        let share = Share::new(key.clone(), basis_points);
-        let challenger = engine.challenge(&prepared, &champion, share, self.shared.options.challenger)?;
+        let challenger = self.challenger(&key, basis_points, &prepared, &champion)?;
         self.record(Action::Shadowed, asked, (None, Some(&key)), Some(basis_points)).await?;
         self.run_shadow(&key, basis_points, challenger);
         self.show(&key)
@@ -132,6 +130,18 @@ impl<S: Scorer> Models<S> {
         self.shared.engine.lineup().challenger.map(|challenger| challenger.compared())
     }
 
+    /// Its threads, which are handed nothing before it runs.
+    fn challenger(
+        &self,
+        key: &str,
+        basis_points: u16,
+        prepared: &Prepared<S>,
+        champion: &Prepared<S>,
+    ) -> Result<Challenging<S>, ModelsError> {
+        let share = Share::new(key.to_owned(), basis_points);
+        Ok(self.shared.engine.challenge(prepared, champion, share, self.shared.options.challenger)?)
+    }
+
     fn run_shadow(&self, key: &str, basis_points: u16, challenger: Challenging<S>) {
         let lineup = self.shared.engine.lineup();
         self.versions().runs(key, Arc::clone(challenger.model()));
@@ -174,10 +184,8 @@ impl<S: Scorer> Models<S> {
     async fn resume_shadow(&self, id: &VersionId, basis_points: u16) -> Result<(), ModelsError> {
         let key = self.other(id).await?;
         let prepared = self.plan(&key, self.prepare(&key, false).await?)?;
-        let engine = &self.shared.engine;
-        let Some(champion) = engine.lineup().champion else { return Ok(()) };
-        let share = Share::new(key.clone(), basis_points);
-        let challenger = engine.challenge(&prepared, &champion, share, self.shared.options.challenger)?;
+        let Some(champion) = self.shared.engine.lineup().champion else { return Ok(()) };
+        let challenger = self.challenger(&key, basis_points, &prepared, &champion)?;
         let comparisons = Arc::clone(&self.shared.comparisons);
         let kept = tokio::task::spawn_blocking(move || comparisons.kept()).await;
         match kept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {

@@ -133,15 +133,11 @@ impl<S> Default for Versions<S> {
 }
 
 impl<S> Versions<S> {
-    /// Enters a version; true when it was unknown. One that is known under another digest stays as it is: a version's
-    /// content never changes.
+    /// Enters a version; true when it was unknown. One that is known stays as it is, whatever the digest: a version's content
+    /// never changes.
     pub(super) fn enter(&mut self, found: Found) -> bool {
         let key = found.id.key();
-        if let Some(known) = self.list.get(&key) {
-            if known.found.id.digest != found.id.digest {
-                let reason = format!("{key} was seen with other content before: publish it as another version");
-                self.broken.insert(format!("{key}#{}", found.id.digest), reason);
-            }
+        if self.list.contains_key(&key) {
             return false;
         }
         let entry = Entry {
