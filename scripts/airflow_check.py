@@ -22,7 +22,6 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HOME = ROOT / ".cache/airflow"
-PINS = ROOT / "scripts/airflow.txt"
 PAYMENTS_A_SECOND = 100
 # A training of seconds: what comes of it is nothing to put in force.
 TRAINING = ("--days 38 --customers 800 --validation-days 5 --test-days 5 --folds 1 --families logistic --threads 1 "
@@ -31,18 +30,6 @@ TRAINING = ("--days 38 --customers 800 --validation-days 5 --test-days 5 --folds
 
 class Fault(Exception):
     pass
-
-
-def install():
-    done = HOME / "requirements.txt"
-    if done.exists() and done.read_bytes() == PINS.read_bytes():
-        return
-    shutil.rmtree(HOME, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
-    # --no-deps: the list is complete, and nothing else is to come in.
-    subprocess.run([HOME / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "--requirement", PINS], check=True)  # fmt: skip
-    shutil.copy(PINS, done)
 
 
 def package(folder, version, change=lambda text: text):
@@ -205,7 +192,7 @@ def check_with(folder, mlflow):
 
 
 def main():
-    install()
+    subprocess.run([ROOT / "scripts/environment.sh", ROOT / "scripts/airflow.txt", HOME], check=True)
     with tempfile.TemporaryDirectory(prefix="assay-airflow-") as made:
         try:
             check(pathlib.Path(made))

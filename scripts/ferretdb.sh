@@ -8,6 +8,7 @@
 # lie beside the data folder. The server is stopped by that id, and only while the process's start time is still the one noted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/process.sh
 
 version=v1.24.2
 data=${ASSAY_FERRETDB_DATA:-.cache/ferretdb/data}
@@ -18,17 +19,6 @@ log=$data.log
 program=$PWD/.cache/ferretdb-$version/ferretdb
 
 fail() { echo "ferretdb: $*" >&2; exit 1; }
-
-started_at() { awk '{ print $22 }' "/proc/$1/stat" 2>/dev/null || true; }
-
-# Whether the noted process runs; sets pid and start.
-running() {
-  [ -s "$pid_file" ] || return 1
-  read -r pid start <"$pid_file"
-  [ -n "$start" ] && [ "$(started_at "$pid")" = "$start" ]
-}
-
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
 
 # One build at a time: tests may ask for it side by side.
 install() {
@@ -61,47 +51,37 @@ install() {
 
 start() {
   [ -x "$program" ] || fail "it is not built: scripts/ferretdb.sh install"
-  if running; then echo "ferretdb: runs already, process $pid"; return; fi
-  if listens; then fail "port $port is taken: name another in ASSAY_FERRETDB_PORT"; fi
+  local pid code=0
+  if pid=$(noted "$pid_file"); then echo "ferretdb: runs already, process $pid"; return; fi
+  if listens "$port"; then fail "port $port is taken: name another in ASSAY_FERRETDB_PORT"; fi
   mkdir -p "$data/state" "$data/sqlite"
   DO_NOT_TRACK=1 setsid "$program" --telemetry=disable "--listen-addr=127.0.0.1:$port" --debug-addr=- "--state-dir=$data/state" \
     --log-level=warn --mode=normal --handler=sqlite "--sqlite-url=file:$data/sqlite/" >"$log" 2>&1 </dev/null 9>&- &
-  local server=$!
-  echo "$server $(started_at "$server")" >"$pid_file"
-  for _ in $(seq 300); do
-    if listens; then echo "ferretdb: 127.0.0.1:$port, process $server"; return; fi
-    if ! kill -0 "$server" 2>/dev/null; then
-      rm -f "$pid_file"
-      tail -n 5 "$log" >&2
-      fail "the server ended by itself; the last lines of its log stand above"
-    fi
-    sleep 0.1
-  done
-  stop
-  fail "not ready within 30 s: $log"
+  pid=$!
+  note "$pid_file" "$pid"
+  answers "$pid_file" "$log" 30 listens "$port" || code=$?
+  case $code in
+    0) echo "ferretdb: 127.0.0.1:$port, process $pid" ;;
+    1) fail "the server ended by itself; the last lines of its log stand above" ;;
+    *) stop; fail "not ready within 30 s: $log" ;;
+  esac
 }
 
 stop() {
-  if ! running; then rm -f "$pid_file"; echo "ferretdb: does not run"; return; fi
+  local pid
+  pid=$(noted "$pid_file") || { rm -f "$pid_file"; echo "ferretdb: does not run"; return; }
   kill -TERM "$pid"
   # Its orderly end waits for its clients; after three seconds they are left.
-  local tenth
-  for tenth in $(seq 130); do
-    if [ "$(started_at "$pid")" != "$start" ]; then rm -f "$pid_file"; echo "ferretdb: stopped"; return; fi
-    if [ "$tenth" -eq 30 ]; then kill -KILL "$pid" 2>/dev/null || true; fi
-    sleep 0.1
-  done
-  fail "process $pid did not end within 13 s"
+  ended "$pid_file" 13 3 "$pid" || fail "process $pid did not end within 13 s"
+  echo "ferretdb: stopped"
 }
 
 kill_it() {
-  if ! running; then echo "ferretdb: does not run"; return; fi
+  local pid
+  pid=$(noted "$pid_file") || { echo "ferretdb: does not run"; return; }
   kill -KILL "$pid"
-  for _ in $(seq 100); do
-    if [ "$(started_at "$pid")" != "$start" ]; then rm -f "$pid_file"; echo "ferretdb: killed"; return; fi
-    sleep 0.1
-  done
-  fail "process $pid did not end within 10 s"
+  ended "$pid_file" 10 || fail "process $pid did not end within 10 s"
+  echo "ferretdb: killed"
 }
 
 case ${1:-} in
@@ -110,6 +90,6 @@ case ${1:-} in
   stop) stop ;;
   kill) kill_it ;;
   url) echo "mongodb://127.0.0.1:$port/" ;;
-  status) if running; then echo "ferretdb: up, process $pid"; else echo "ferretdb: down"; exit 3; fi ;;
+  status) if pid=$(noted "$pid_file"); then echo "ferretdb: up, process $pid"; else echo "ferretdb: down"; exit 3; fi ;;
   *) echo "usage: scripts/ferretdb.sh install|start|stop|kill|status|url" >&2; exit 2 ;;
 esac

@@ -22,6 +22,7 @@
 # are is decided by the first start on a data folder. No topic appears by itself; a group settles without delay.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/process.sh
 
 pom=scripts/kafka.pom.xml
 version=$(sed -n 's/^  <version>\(.*\)<\/version>$/\1/p' "$pom")
@@ -56,18 +57,8 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-# Start time of process $1 in clock ticks since boot: with the id it names a process for good.
-started() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
-
 # Process id of node $1 while it runs.
-running() {
-  local pid since
-  [ -s "$data/$1/pid" ] || return 1
-  read -r pid since <"$data/$1/pid"
-  [ -n "$since" ] && [ "$(started "$pid")" = "$since" ] && echo "$pid"
-}
-
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+running() { noted "$data/$1/pid"; }
 
 install() {
   if [ -f "$home/whole" ]; then return; fi
@@ -209,7 +200,7 @@ start_node() {
   # shellcheck disable=SC2086
   setsid java $heap -XX:+UseG1GC -Djava.net.preferIPv4Stack=true -Dlog4j2.configurationFile="$home/log4j2.properties" \
     -cp "$home/lib/*" kafka.Kafka "$folder/server.properties" >>"$folder/server.log" 2>&1 </dev/null &
-  echo "$! $(started $!)" >"$folder/pid"
+  note "$folder/pid" $!
 }
 
 # Until every node answers clients, which it does when it has joined.

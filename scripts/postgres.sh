@@ -10,6 +10,7 @@
 # the process's start time is still the one noted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/process.sh
 
 data=${ASSAY_POSTGRES_DATA:-.cache/postgres/data}
 port=${ASSAY_POSTGRES_PORT:-15432}
@@ -44,15 +45,6 @@ as_user() {
     exec setpriv --reuid "$user" --regid "$user" --clear-groups -- env -C / HOME=/tmp LC_ALL=C.UTF-8 "$@"
   fi
   exec env LC_ALL=C.UTF-8 "$@"
-}
-
-started_at() { awk '{ print $22 }' "/proc/$1/stat" 2>/dev/null || true; }
-
-# Whether the noted process runs; sets pid and start.
-running() {
-  [ -s "$pid_file" ] || return 1
-  read -r pid start <"$pid_file"
-  [ -n "$start" ] && [ "$(started_at "$pid")" = "$start" ]
 }
 
 install() {
@@ -103,43 +95,34 @@ CONF
 
 start() {
   needed
-  if running; then echo "postgres: runs already, process $pid"; return; fi
-  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then fail "port $port is taken: name another in ASSAY_POSTGRES_PORT"; fi
+  local pid code=0
+  if pid=$(noted "$pid_file"); then echo "postgres: runs already, process $pid"; return; fi
+  if listens "$port"; then fail "port $port is taken: name another in ASSAY_POSTGRES_PORT"; fi
   [ -s "$data/PG_VERSION" ] || make_cluster
   (as_user setsid "$bin/postgres" -D "$data" -p "$port") >"$log" 2>&1 </dev/null &
-  local server=$!
-  echo "$server $(started_at "$server")" >"$pid_file"
-  for _ in $(seq 300); do
-    if "$bin/pg_isready" --quiet --host 127.0.0.1 --port "$port" --username postgres; then
-      echo "postgres: 127.0.0.1:$port, process $server"
-      return
-    fi
-    if ! kill -0 "$server" 2>/dev/null; then
-      rm -f "$pid_file"
-      tail -n 5 "$log" >&2
-      fail "the server ended by itself; the last lines of its log stand above"
-    fi
-    sleep 0.1
-  done
-  stop
-  fail "not ready within 30 s: $log"
+  pid=$!
+  note "$pid_file" "$pid"
+  answers "$pid_file" "$log" 30 "$bin/pg_isready" --quiet --host 127.0.0.1 --port "$port" --username postgres || code=$?
+  case $code in
+    0) echo "postgres: 127.0.0.1:$port, process $pid" ;;
+    1) fail "the server ended by itself; the last lines of its log stand above" ;;
+    *) stop; fail "not ready within 30 s: $log" ;;
+  esac
 }
 
 stop() {
-  if ! running; then rm -f "$pid_file"; echo "postgres: does not run"; return; fi
+  local pid
+  pid=$(noted "$pid_file") || { rm -f "$pid_file"; echo "postgres: does not run"; return; }
   # INT is PostgreSQL's fast shutdown: sessions are ended, and a checkpoint is written.
   kill -INT "$pid"
-  for _ in $(seq 300); do
-    if [ "$(started_at "$pid")" != "$start" ]; then rm -f "$pid_file"; echo "postgres: stopped"; return; fi
-    sleep 0.1
-  done
-  fail "process $pid did not end within 30 s of SIGINT"
+  ended "$pid_file" 30 || fail "process $pid did not end within 30 s of SIGINT"
+  echo "postgres: stopped"
 }
 
 case ${1:-} in
   install) install ;;
   start) start ;;
   stop) stop ;;
-  status) if running; then echo "postgres: up, process $pid"; else echo "postgres: down"; exit 3; fi ;;
+  status) if pid=$(noted "$pid_file"); then echo "postgres: up, process $pid"; else echo "postgres: down"; exit 3; fi ;;
   *) echo "usage: scripts/postgres.sh install|start|stop|status" >&2; exit 2 ;;
 esac

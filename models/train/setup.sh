@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-if [ -f "$folder/requirements.txt" ] && cmp -s "$pins" "$folder/requirements.txt"; then
+if [ -f "$folder/checked" ] && cmp -s "$pins" "$folder/requirements.txt"; then
     echo "train: the environment is at ${folder#"$root"/}"
     exit 0
 fi
@@ -20,14 +20,7 @@ command -v python3 >/dev/null 2>&1 || fail "python3 is missing: install Python 3
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3 is older than 3.11"
 python3 -c 'import venv, ensurepip' 2>/dev/null || fail "python3 has no venv module: install it (on Debian the package python3-venv)"
 
-rm -rf "$folder"
-mkdir -p "$folder"
-# --no-deps: the list is complete, and nothing else is to come in.
-if ! { python3 -m venv "$folder" && "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --only-binary=:all: --no-deps --requirement "$pins"; } >"$folder/log" 2>&1; then
-    cat "$folder/log" >&2
-    fail "the environment could not be made"
-fi
+"$root/scripts/environment.sh" "$pins" "$folder" || fail "the environment could not be made"
 "$folder/bin/python" -m pip check --disable-pip-version-check >"$folder/log" 2>&1 || {
     cat "$folder/log" >&2
     fail "models/train/requirements.txt is not complete"
@@ -37,5 +30,5 @@ fi
     cat "$folder/log" >&2
     fail "LightGBM cannot be loaded: install OpenMP (on Debian the package libgomp1)"
 }
-cp "$pins" "$folder/requirements.txt"
+touch "$folder/checked"
 echo "train: the environment is ready at ${folder#"$root"/}"
