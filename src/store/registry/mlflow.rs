@@ -65,8 +65,8 @@ pub struct Mlflow {
 /// A version that was looked at.
 #[derive(Debug, Clone)]
 struct Seen {
-    /// MLflow's number of it.
-    version: String,
+    /// What MLflow says of it: a number that was deleted may come again with other content.
+    named: ModelVersion,
     look: Look,
     at: Instant,
 }
@@ -83,11 +83,17 @@ struct Named {
     model_version: ModelVersion,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct ModelVersion {
     version: String,
     #[serde(default)]
     status: String,
+    /// When it was registered, in milliseconds.
+    #[serde(default)]
+    creation_timestamp: i64,
+    /// Where its files came from.
+    #[serde(default)]
+    source: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,8 +120,9 @@ impl Mlflow {
     pub fn new(options: MlflowOptions, copies: Copies) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(options.timeout))
-            // The token is for the configured server: nobody is followed elsewhere with it.
+            // The token is for the configured server: nobody is followed elsewhere with it, and no proxy of the environment hears it.
             .max_redirects(0)
+            .proxy(None)
             .http_status_as_error(false)
             .build();
         Self { options, agent: config.into(), copies, looking: Mutex::default(), seen: Mutex::default() }
@@ -158,7 +165,8 @@ impl Mlflow {
         for name in PACKAGE_FILES {
             let there = |one: &&Listed| !one.is_dir && one.path.rsplit('/').next() == Some(name);
             if listing.files.iter().find(there).is_some() {
-                let bytes = self.get(&format!("api/2.0/mlflow-artifacts/artifacts/{path}/{name}"), &[], FILE)?;
+                let place = format!("api/2.0/mlflow-artifacts/artifacts/{}/{name}", escaped(path));
+                let bytes = self.get(&place, &[], FILE)?;
                 fs::write(folder.join(name), bytes).map_err(|error| format!("{}: {error}", folder.display()))?;
             }
         }
@@ -217,33 +225,51 @@ impl Mlflow {
         }
         let mut answer = request.call().map_err(|error| (error.to_string(), true))?;
         let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(most).read_to_vec();
-        let body = body.map_err(|error| (format!("the answer broke off: {error}"), true))?;
+        let body = match answer.body_mut().with_config().limit(most).read_to_vec() {
+            Ok(body) => body,
+            Err(ureq::Error::BodyExceedsLimit(_)) => {
+                return Err((format!("its answer has more than {most} bytes"), false));
+            }
+            Err(error) => return Err((format!("the answer broke off: {error}"), true)),
+        };
+        let said = || self.said(&body);
         match status {
             200 => Ok(body),
-            429 | 500.. => Err((format!("status {status}"), true)),
-            _ => Err((format!("status {status}: {}", said(&body)), false)),
+            429 | 500.. => Err((format!("status {status}: {}", said()), true)),
+            _ => Err((format!("status {status}: {}", said()), false)),
         }
+    }
+
+    /// MLflow's own words, short, and without the token where it repeats that.
+    fn said(&self, body: &[u8]) -> String {
+        let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let told = told.get("message").and_then(serde_json::Value::as_str).unwrap_or("no reason is given");
+        let told = match &self.options.token {
+            Some(token) if !token.expose().is_empty() => told.replace(token.expose(), "…"),
+            _ => told.to_owned(),
+        };
+        told.chars().take(200).collect()
     }
 }
 
-/// MLflow's own words, short.
-fn said(body: &[u8]) -> String {
-    let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    told.get("message").and_then(serde_json::Value::as_str).unwrap_or("no reason is given").chars().take(200).collect()
+/// A path with everything escaped that is not plain in an address (RFC 3986, unreserved) but the slashes.
+fn escaped(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.bytes().map(one).collect()
 }
 
 impl Registry for Mlflow {
     fn look(&self) -> Result<Vec<Look>, String> {
         let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.named()?.version;
-        let known = self.seen().iter().find(|one| one.version == version && one.stands()).cloned();
+        let named = self.named()?;
+        let known = self.seen().iter().find(|one| one.named == named && one.stands()).cloned();
         let one = match known {
             Some(one) => one,
-            None => Seen { look: self.look_at(&version)?, version, at: Instant::now() },
+            None => Seen { look: self.look_at(&named.version)?, named, at: Instant::now() },
         };
         let mut seen = self.seen();
-        seen.retain(|other| other.version != one.version);
+        seen.retain(|other| other.named.version != one.named.version);
         seen.push(one);
         Ok(seen.iter().map(|one| one.look.clone()).collect())
     }
@@ -263,3 +289,7 @@ impl Registry for Mlflow {
         self.copies.tidy(kept);
     }
 }
+
+#[cfg(test)]
+#[path = "mlflow_tests.rs"]
+mod tests;
