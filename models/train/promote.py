@@ -111,6 +111,8 @@ def publish(options):
     if place.exists():
         if identity(place) != (name, version):
             raise Fault(f"{place} holds another version")
+        if record.of(place).digest != record.of(options.package).digest:
+            raise Fault(f"{name}/{version} is published with other content: give this one another version")
         say(f"{name}/{version} is published already")
         return
     beside = options.registry / f".{version}.{os.getpid()}"
