@@ -5,6 +5,7 @@
 //! digest = SHA-256 of a line `<SHA-256 of the file>  <name>\n` for each file, in the order of their names: what
 //! `sha256sum` of the files prints, hashed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -12,12 +13,8 @@ use std::sync::Arc;
 
 use super::ModelError;
 use super::gate::Checks;
-use super::package::{Package, read_bytes, sha256};
+use super::package::{Files, Package, sha256};
 use crate::base::clock::Millis;
-
-/// The files that are read, by name.
-pub const PACKAGE_FILES: [&str; 5] =
-    ["baseline.json", "explanation.json", "golden.json", "manifest.toml", "model.onnx"];
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ pub struct Contents {
     pub created: Millis,
     /// See the module; 64 hex digits.
     pub digest: String,
-    files: Vec<(&'static str, Arc<[u8]>)>,
+    files: BTreeMap<&'static str, Arc<[u8]>>,
 }
 
 impl Contents {
@@ -39,19 +36,11 @@ impl Contents {
     /// # Errors
     /// The first thing that is wrong, in one sentence.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
-        let package = Package::read_checked(directory, &mut Checks::default())?;
-        let there = PACKAGE_FILES.into_iter().filter(|name| directory.join(name).exists());
-        let files = there.map(|name| Ok((name, read_bytes(&directory.join(name))?)));
-        let files: Vec<(&'static str, Arc<[u8]>)> = files.collect::<Result<_, ModelError>>()?;
+        let mut files = Files::of(directory);
+        let Package { name, version, created, .. } = Package::of(&mut files, &mut Checks::default())?;
+        let files = files.all()?;
         let lines: String = files.iter().map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes))).collect();
-        let contents = Self {
-            name: package.name,
-            version: package.version,
-            created: package.created,
-            digest: sha256(lines.as_bytes()),
-            files,
-        };
-        Ok(contents)
+        Ok(Self { name, version, created, digest: sha256(lines.as_bytes()), files })
     }
 
     /// Writes the files into a new folder and brings them to the disk.

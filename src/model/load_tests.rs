@@ -45,6 +45,19 @@ async fn a_package_scores_by_its_formula_every_way() {
     }
 }
 
+#[test]
+fn a_row_of_the_data_range_that_scores_no_number_is_refused_at_its_gate() {
+    let folder = package();
+    let file = folder.path().join("baseline.json");
+    // The golden rows are well; at this end of the range the products are infinite, of either sign.
+    let far = fs::read_to_string(&file).unwrap().replace("9]", "3.4e38]").replace("-9,", "-3.4e38,");
+    fs::write(&file, far).unwrap();
+    let mut checks = Checks::default();
+    let package = Package::read_checked(folder.path(), &mut checks).unwrap();
+    let error = Model::load_checked(package, &options(), &mut checks).unwrap_err();
+    assert_eq!(checks.failed().map(|check| check.gate), Some(Gate::Finite), "{error}");
+}
+
 #[tokio::test]
 async fn inline_and_queued_scores_are_the_same_number() {
     let folder = package();

@@ -28,13 +28,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use contents::{Contents, PACKAGE_FILES};
+pub use contents::Contents;
 use device::Runtime;
 pub use device::{Device, OnDeviceFailure, Placement};
 use explain::{Explain as _, Explainer, ExplanationThread};
 pub use explain::{Explanation, Method};
 pub use gate::{Check, Checks, Gate, Met};
-pub use package::Package;
+pub use package::{PACKAGE_FILES, Package};
 use session::Session;
 use signature::Feed;
 use workers::{Pool, checked, run};

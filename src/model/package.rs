@@ -4,6 +4,7 @@
 //! In: the folder. Out: a [`Package`] whose documents keep their rules and whose files have the manifest's hashes.
 //! Invariant: the bytes that were hashed are the bytes that are loaded; a file is read once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -50,6 +51,10 @@ pub struct Package {
     pub(super) calibration: Option<Calibration>,
 }
 
+/// The files that are read, by name.
+pub const PACKAGE_FILES: [&str; 5] =
+    ["baseline.json", "explanation.json", "golden.json", "manifest.toml", "model.onnx"];
+
 /// The model file's bytes and what its session is held against.
 #[derive(Clone)]
 pub(super) struct Graph {
@@ -59,6 +64,46 @@ pub(super) struct Graph {
     pub(super) contract: Contract,
     /// The output with the raw margin, where it is another than the score's.
     pub(super) margin: Option<String>,
+}
+
+/// The files of a package's folder, each read once and at most.
+pub(super) struct Files {
+    directory: PathBuf,
+    read: BTreeMap<&'static str, Arc<[u8]>>,
+}
+
+impl Files {
+    pub(super) fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), read: BTreeMap::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn bytes(&mut self, name: &'static str) -> Result<Arc<[u8]>, ModelError> {
+        if let Some(bytes) = self.read.get(name) {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes = read_bytes(&self.path(name))?;
+        self.read.insert(name, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    fn document<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ModelError> {
+        let (file, bytes) = (self.path(name), self.bytes(name)?);
+        parse(text(&file, &bytes)?).map_err(|what| fault(&file, &what))
+    }
+
+    /// All that are there, by name.
+    pub(super) fn all(mut self) -> Result<BTreeMap<&'static str, Arc<[u8]>>, ModelError> {
+        for name in PACKAGE_FILES {
+            if self.path(name).exists() {
+                self.bytes(name)?;
+            }
+        }
+        Ok(self.read)
+    }
 }
 
 /// The most bytes of a file of a package.
@@ -84,18 +129,22 @@ impl Package {
     /// # Errors
     /// As [`Package::read`].
     pub fn read_checked(directory: &Path, checks: &mut Checks) -> Result<Self, ModelError> {
-        let documents = || {
-            let manifest = document(directory, "manifest.toml", Manifest::parse)?;
-            let golden = document(directory, "golden.json", |text| Golden::parse(text, &manifest.features))?;
-            let baseline = document(directory, "baseline.json", |text| Baseline::parse(text, &manifest.features))?;
-            let file = directory.join("model.onnx");
-            let bytes = read_bytes(&file)?;
-            Ok((manifest, golden, baseline, file, bytes))
+        Self::of(&mut Files::of(directory), checks)
+    }
+
+    /// Likewise, of files whose bytes somebody else needs too.
+    pub(super) fn of(files: &mut Files, checks: &mut Checks) -> Result<Self, ModelError> {
+        let mut documents = || {
+            let manifest = files.document("manifest.toml", Manifest::parse)?;
+            let golden = files.document("golden.json", |text| Golden::parse(text, &manifest.features))?;
+            let baseline = files.document("baseline.json", |text| Baseline::parse(text, &manifest.features))?;
+            Ok((manifest, golden, baseline, files.bytes("model.onnx")?))
         };
-        let (manifest, golden, baseline, file, bytes) = checks.hold(Gate::Package, documents())?;
-        let hashes = || {
+        let (manifest, golden, baseline, bytes) = checks.hold(Gate::Package, documents())?;
+        let file = files.path("model.onnx");
+        let mut hashes = || {
             hold_hash(&file, &bytes, "sha256", &manifest.sha256)?;
-            explanation(directory, &manifest)
+            explanation(files, &manifest)
         };
         let explanation = checks.hold(Gate::Hash, hashes())?;
         let contract = manifest.contract();
@@ -106,7 +155,7 @@ impl Package {
             sha256: manifest.sha256,
             features: manifest.features,
             threshold: manifest.threshold.value,
-            directory: directory.to_owned(),
+            directory: files.directory.clone(),
             graph: Graph { file, bytes, contract, margin: manifest.output.margin },
             golden: Some(Arc::new(golden)),
             medians: Some(baseline.medians().into()),
@@ -134,11 +183,11 @@ impl Package {
 }
 
 /// What `explanation.json` says, where the method needs it.
-fn explanation(directory: &Path, manifest: &Manifest) -> Result<Source, ModelError> {
+fn explanation(files: &mut Files, manifest: &Manifest) -> Result<Source, ModelError> {
     let (method, width) = (manifest.explanation.method, manifest.features.len());
     let Some(wanted) = &manifest.explanation.sha256 else { return Ok(Source::Permutation) };
-    let file = directory.join("explanation.json");
-    let bytes = read_bytes(&file)?;
+    let file = files.path("explanation.json");
+    let bytes = files.bytes("explanation.json")?;
     hold_hash(&file, &bytes, "explanation.sha256", wanted)?;
     Source::parse(text(&file, &bytes)?, method, width).map_err(|what| fault(&file, &what))
 }
@@ -173,12 +222,6 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 
 pub(super) fn fault(file: &Path, what: &str) -> ModelError {
     ModelError::Package(format!("{}: {what}", file.display()))
-}
-
-fn document<T>(directory: &Path, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ModelError> {
-    let file = directory.join(name);
-    let bytes = read_bytes(&file)?;
-    parse(text(&file, &bytes)?).map_err(|what| fault(&file, &what))
 }
 
 fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, ModelError> {
