@@ -17,11 +17,13 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use super::front::Front;
 use super::predict::{defect, json};
 use super::problem::Problem;
 use super::query;
+use crate::base::clock::Millis;
 use crate::base::secret::Secret;
 use crate::engine::models::{Asked, Models, ModelsError, Version};
 use crate::model::Model;
@@ -31,6 +33,8 @@ use crate::ops::metrics::{Metrics, ProblemCode};
 const BODY: usize = 16 << 10;
 /// The most requests that are answered at the same time.
 const IN_FLIGHT: usize = 64;
+/// The most commands that are under way: one goes on when its caller leaves, and others come.
+const COMMANDS: usize = 16;
 /// Changes that are told where the query names no number, and the most.
 const CHANGES: (usize, usize) = (100, 10_000);
 
@@ -39,6 +43,7 @@ const CHANGES: (usize, usize) = (100, 10_000);
 pub struct Admin {
     models: Models<Model>,
     token: Option<Secret>,
+    commands: Arc<Semaphore>,
 }
 
 /// Who asks, and why; `basis_points` of a shadow or a canary.
@@ -54,7 +59,7 @@ impl Admin {
     /// The mouth; a `token` must be brought where there is one.
     #[must_use]
     pub fn new(models: Models<Model>, token: Option<Secret>) -> Arc<Self> {
-        Arc::new(Self { models, token })
+        Arc::new(Self { models, token, commands: Arc::new(Semaphore::new(COMMANDS)) })
     }
 
     /// The addresses with what they are answered by, inside the front.
@@ -72,6 +77,26 @@ impl Admin {
             .layer(middleware::from_fn_with_state(Arc::clone(self), admitted))
             .with_state(Arc::clone(self));
         Front::new(router, metrics, IN_FLIGHT)
+    }
+}
+
+impl Admin {
+    /// Carries a command out to its end, also when the caller leaves.
+    async fn carry_out(
+        &self,
+        command: impl Future<Output = Result<Version, ModelsError>> + Send + 'static,
+    ) -> Result<Version, Problem> {
+        let busy = |_| Problem::new(ProblemCode::Overloaded, format!("{COMMANDS} commands are under way"));
+        let place = Arc::clone(&self.commands).try_acquire_owned().map_err(busy)?;
+        let carried_out = tokio::spawn(async move {
+            let done = command.await;
+            drop(place);
+            done
+        });
+        match carried_out.await {
+            Ok(done) => Ok(done?),
+            Err(error) => Err(defect("a command ended badly", &error)),
+        }
     }
 }
 
@@ -126,12 +151,21 @@ async fn show(
 }
 
 async fn history(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
-    let mut most = CHANGES.0;
-    for (key, value) in query::pairs(request.uri().query(), &["most"])? {
-        let bad = || Problem::new(ProblemCode::BadQuery, "must be a number of 1 to 10000").about(key, Some(value));
-        most = value.parse().ok().filter(|most| (1..=CHANGES.1).contains(most)).ok_or_else(bad)?;
+    let (mut most, mut at) = (CHANGES.0, None);
+    for (key, value) in query::pairs(request.uri().query(), &["most", "at"])? {
+        let bad = |rule: &'static str| Problem::new(ProblemCode::BadQuery, rule).about(key, Some(value));
+        if key == "at" {
+            let rule = "must be a time such as 2026-01-31T14:03:07Z";
+            at = Some(Millis::parse_rfc3339(value).ok_or_else(|| bad(rule))?);
+        } else {
+            let number = value.parse().ok().filter(|most| (1..=CHANGES.1).contains(most));
+            most = number.ok_or_else(|| bad("must be a number of 1 to 10000"))?;
+        }
     }
-    let changes = admin.models.history(most).await?;
+    let changes = match at {
+        Some(at) => admin.models.active_at(at).await?.into_iter().collect(),
+        None => admin.models.history(most).await?,
+    };
     let shown = changes.iter().map(|change| {
         let mut shown = serde_json::to_value(change).unwrap_or_default();
         if let Some(members) = shown.as_object_mut() {
@@ -159,7 +193,7 @@ async fn rollback(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Byt
     expect_json(&headers)?;
     let asked = read(&body)?.asked()?;
     let models = admin.models.clone();
-    told(&carried_out(async move { models.rollback(&asked).await }).await?)
+    told(&admin.carry_out(async move { models.rollback(&asked).await }).await?)
 }
 
 /// What is done with one version.
@@ -173,32 +207,22 @@ async fn change(
     let (key, command) = (format!("{name}/{version}"), read(&body)?);
     let models = admin.models.clone();
     let version = match what.as_str() {
-        "verify" => carried_out(async move { models.verify(&key).await }).await?,
+        "verify" => admin.carry_out(async move { models.verify(&key).await }).await?,
         "activate" => {
             let asked = command.asked()?;
-            carried_out(async move { models.activate(&key, &asked).await }).await?
+            admin.carry_out(async move { models.activate(&key, &asked).await }).await?
         }
         "shadow" => {
             let (share, asked) = (command.share()?, command.asked()?);
-            carried_out(async move { models.shadow(&key, share, &asked).await }).await?
+            admin.carry_out(async move { models.shadow(&key, share, &asked).await }).await?
         }
         "canary" => {
             let (share, asked) = (command.share()?, command.asked()?);
-            carried_out(async move { models.canary(&key, share, &asked).await }).await?
+            admin.carry_out(async move { models.canary(&key, share, &asked).await }).await?
         }
         _ => return Err(super::operation::unknown_route().await),
     };
     told(&version)
-}
-
-/// Carries a command out to its end, also when the caller leaves.
-async fn carried_out(
-    command: impl Future<Output = Result<Version, ModelsError>> + Send + 'static,
-) -> Result<Version, Problem> {
-    match tokio::spawn(command).await {
-        Ok(done) => Ok(done?),
-        Err(error) => Err(defect("a command ended badly", &error)),
-    }
 }
 
 fn read(body: &Bytes) -> Result<Command, Problem> {

@@ -23,6 +23,8 @@ use crate::store::{ComparisonFile, Journal, PostgresStore, SharedBook};
 
 /// The longest that a record of a change may take.
 const RECORD_WAIT: Duration = Duration::from_secs(2);
+/// The longest that a first start waits for what all instances want.
+const FIRST_WISH: Duration = Duration::from_secs(30);
 /// Connections of the listener for commands.
 const CONNECTIONS: usize = 64;
 /// How often the wish of all instances is looked at.
@@ -130,33 +132,15 @@ fn options(config: &Config) -> ModelsOptions {
         },
         challenger: ChallengerOptions { workers: models.challenger_workers, queue: models.challenger_queue },
         record_wait: RECORD_WAIT,
+        first_wish: FIRST_WISH,
     }
 }
 
 /// What happens by itself, until it is aborted. A task each, so that none waits for another.
 pub(super) fn tick(config: &Config, models: &Models<Model>, metrics: &Arc<Metrics>) -> [JoinHandle<()>; 5] {
-    let every = config.models.look_every;
-    let following = models.clone();
-    let follow = tokio::spawn(async move {
-        loop {
-            following.follow().await;
-            tokio::time::sleep(FOLLOW).await;
-        }
-    });
-    let ticking = models.clone();
-    let tick = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(every).await;
-            ticking.tick().await;
-        }
-    });
-    let judging = models.clone();
-    let judge = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(JUDGE).await;
-            judging.judge().await;
-        }
-    });
+    let follow = every(FOLLOW, models, |models| async move { models.follow().await });
+    let tick = every(config.models.look_every, models, |models| async move { models.tick().await });
+    let judge = every(JUDGE, models, |models| async move { models.judge().await });
     let tidying = models.clone();
     let put_away = tokio::spawn(async move {
         loop {
@@ -165,14 +149,30 @@ pub(super) fn tick(config: &Config, models: &Models<Model>, metrics: &Arc<Metric
             tidying.put_away().await;
         }
     });
-    let (shown, metrics) = (models.clone(), Arc::clone(metrics));
-    let show = tokio::spawn(async move {
-        loop {
-            show(&shown, &metrics);
-            tokio::time::sleep(SHOW).await;
-        }
+    let metrics = Arc::clone(metrics);
+    let show = every(SHOW, models, move |models| {
+        show(&models, &metrics);
+        std::future::ready(())
     });
     [follow, tick, judge, put_away, show]
+}
+
+/// Does something again and again, with a pause before each.
+fn every<Done>(
+    pause: Duration,
+    models: &Models<Model>,
+    act: impl Fn(Models<Model>) -> Done + Send + 'static,
+) -> JoinHandle<()>
+where
+    Done: Future<Output = ()> + Send,
+{
+    let models = models.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(pause).await;
+            act(models.clone()).await;
+        }
+    })
 }
 
 /// Puts what is known of the models into its gauges.

@@ -67,8 +67,11 @@ pub struct Mlflow {
 
 impl Mlflow {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        let rule = "\"http://HOST:PORT\" or \"https://HOST\", or \"\" for none";
-        let known = |url: &String| url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+        let rule =
+            "\"http://HOST:PORT\" or \"https://HOST\" without a user (mlflow.token says who asks), or \"\" for none";
+        let scheme = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        // What stands there is told in logs and answers.
+        let known = |url: &String| url.is_empty() || (scheme(url) && !url.contains(['@', '?', '#']));
         let s = Duration::from_secs;
         Self {
             url: reader.take_if("mlflow.url", String::new(), rule, known),

@@ -28,7 +28,7 @@ use super::{Durability, EngineError, Limits, SetUp};
 use crate::base::clock::{Clock, Millis};
 use crate::base::hash::HashKey;
 use crate::base::money::{BaseAmount, Rates};
-use crate::decision::{Decision, DecisionKind, Source};
+use crate::decision::{Decision, DecisionKind, ModelRef, Source};
 use crate::features::Catalogue;
 use crate::transaction::Transaction;
 
@@ -153,24 +153,27 @@ impl<S> Core<S> {
             let id = id_of(self.key, &transaction.transaction_id);
             challenger.challenge(Challenge { id, decision: Arc::clone(&decision), row });
         }
-        self.note_recent(&transaction, base, decision.score);
+        if let Some(score) = decision.score {
+            let model = Arc::clone(&chosen.reference);
+            self.note_recent(Recent { transaction: Arc::clone(&transaction), base, score, model });
+        }
         let features = Arc::new(Features { columns: Arc::clone(&chosen.columns), values });
         let model = Arc::clone(&chosen.reference);
         Record { id: self.next_record(), received_at, transaction, base, decision, model, features }
     }
 
-    fn note_recent(&self, transaction: &Arc<Transaction>, base: BaseAmount, score: Option<f32>) {
+    fn note_recent(&self, one: Recent) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= MOST_RECENT {
             recent.pop_front();
         }
-        recent.push_back(Recent { transaction: Arc::clone(transaction), base, score: score.unwrap_or_default() });
+        recent.push_back(one);
     }
 
-    /// The newest payments that were decided, oldest first.
-    pub(super) fn recent(&self, most: usize) -> Vec<Recent> {
+    /// The newest payments that `model` decided, newest first.
+    pub(super) fn recent(&self, most: usize, model: &ModelRef) -> Vec<Recent> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().skip(recent.len().saturating_sub(most)).cloned().collect()
+        recent.iter().rev().filter(|one| *one.model == *model).take(most).cloned().collect()
     }
 
     /// Lets a verdict count where a challenger is compared.

@@ -170,18 +170,20 @@ pub(super) async fn infer<S: Scorer>(
         Ok(Err(InferError::Overloaded(_))) => Err(FallbackCause::Overload),
         Ok(Err(InferError::Failed(reason))) => {
             tracing::warn!(model = chosen.reference.version, reason, "a row got no score");
-            chosen.tally.failed(1);
             Err(FallbackCause::NoModel)
         }
         Ok(Ok(score)) if score.is_finite() => Ok(score.clamp(0.0, 1.0)),
-        Ok(Ok(_)) => {
-            chosen.tally.failed(1);
-            Err(FallbackCause::NoModel)
-        }
+        Ok(Ok(_)) => Err(FallbackCause::NoModel),
     };
     let took = started.elapsed();
-    chosen.tally.took(took);
-    score.iter().for_each(|score| chosen.tally.scored(*score));
+    match score {
+        Ok(score) => chosen.tally.scored(score),
+        Err(_) => chosen.tally.failed(1),
+    }
+    // A row that is turned away at once says nothing of how long one takes.
+    if !matches!(score, Err(FallbackCause::Overload)) {
+        chosen.tally.took(took);
+    }
     core.observer.step(Step::Infer, took);
     score
 }

@@ -4,6 +4,7 @@
 //! stays in force keeps its tally; one that comes into force starts at 0.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::active::{Active, Canary, Chosen};
@@ -128,6 +129,8 @@ pub(super) struct Recent {
     pub(super) transaction: Arc<Transaction>,
     pub(super) base: BaseAmount,
     pub(super) score: f32,
+    /// Whose score it is.
+    pub(super) model: Arc<ModelRef>,
 }
 
 /// Recent traffic as another model reads it.
@@ -135,7 +138,7 @@ pub(super) struct Recent {
 pub struct Traffic {
     /// Row-major, in the other model's order.
     pub rows: Vec<f32>,
-    /// What the deciding model scored, one a row.
+    /// What the champion scored, one a row.
     pub scores: Vec<f32>,
 }
 
@@ -184,14 +187,17 @@ impl<S: Scorer> Engine<S> {
         Challenger::start(Arc::clone(&challenger.0), share, comparison, options).map(Arc::new).map(Challenging)
     }
 
-    /// The newest payments that were decided, at most `most`, as `prepared` reads them now. Blocking: the lock of the
-    /// line is taken once a payment, as a request takes it.
+    /// The newest payments that the champion decided, at most `most`, as `prepared` reads them now: what a canary or an
+    /// earlier champion scored says nothing of it. Blocking: the lock of the line is taken once a payment, as a request takes it.
     #[must_use]
     pub fn recent_traffic(&self, prepared: &Prepared<S>, most: usize) -> Traffic {
-        let recent = self.core.recent(most);
         let mut traffic = Traffic::default();
+        let Some(champion) = self.core.active.load().chosen.as_ref().map(|chosen| Arc::clone(&chosen.reference)) else {
+            return traffic;
+        };
+        let recent = self.core.recent(most, &champion);
         let mut rows = Rows::default();
-        for Recent { transaction, base, score } in &recent {
+        for Recent { transaction, base, score, .. } in &recent {
             rows.reset(prepared.0.plan.width());
             let event = Event { transaction, base: *base };
             self.core.ledger().history.read(std::slice::from_ref(&event), &prepared.0.plan, &mut rows);
@@ -200,6 +206,12 @@ impl<S: Scorer> Engine<S> {
             traffic.scores.push(*score);
         }
         traffic
+    }
+
+    /// Whether history was read: before that nothing can be said of it.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.core.ready.load(Ordering::SeqCst)
     }
 
     /// Whether history reaches as far back as `prepared` looks.

@@ -51,7 +51,7 @@ impl Tally {
         }
     }
 
-    /// Rows got none, and the model was at fault.
+    /// Rows got none: the model failed, took longer than there was time, or had too many waiting.
     pub(super) fn failed(&self, rows: u64) {
         self.failed.fetch_add(rows, Ordering::Relaxed);
     }

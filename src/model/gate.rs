@@ -131,6 +131,12 @@ impl Checks {
         self.note(gate, met, detail);
     }
 
+    /// Leaves out `gate` and every gate behind it, which are looked at again.
+    pub fn drop_from(&mut self, gate: Gate) {
+        let place = |one: Gate| Gate::ALL.iter().position(|other| *other == one);
+        self.0.retain(|check| place(check.gate) < place(gate));
+    }
+
     /// Those that were come to, in order.
     #[must_use]
     pub fn list(&self) -> &[Check] {

@@ -244,6 +244,25 @@ fn commands_need_the_token_and_a_reason() {
     server.stop();
 }
 
+#[test]
+fn commands_that_pile_up_are_turned_away() {
+    let registry = Registry::new();
+    registry.publish(Package::version("1"));
+    let server = registry.start(&[]);
+    let verify = || {
+        let mut client = crate::client::Client::connect(&registry.admin).unwrap();
+        client.post("/models/fraud/1/verify", &json!({})).status
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..40).map(|_| scope.spawn(verify)).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|one| **one == status).count();
+    assert!(count(200) >= 16 && count(429) > 0 && count(200) + count(429) == 40, "{statuses:?}");
+    assert!(registry.change(&["activate", "fraud/1"]).status.success(), "later there is room");
+    server.stop();
+}
+
 fn server_config(registry: &Registry) -> PathBuf {
     registry.folder.path().join("assay.toml")
 }
@@ -309,7 +328,7 @@ fn check_history(registry: &Registry, active: &str) {
 type Change = fn(&mut Package);
 
 /// What is wrong, how it is made so, and a word of the reason.
-const WRONG: [(&str, Change, &str); 36] = [
+const WRONG: [(&str, Change, &str); 37] = [
     ("no manifest", |package| package.without("manifest.toml"), "manifest.toml"),
     ("no graph", |package| package.without("model.onnx"), "model.onnx"),
     ("no golden rows", |package| package.without("golden.json"), "golden.json"),
@@ -321,6 +340,7 @@ const WRONG: [(&str, Change, &str); 36] = [
     ("a graph of noise", |package| *package.bytes("model.onnx") = b"not a graph at all".to_vec(), "model.onnx"),
     ("a graph with another byte", |package| flip(package, "model.onnx"), "SHA-256"),
     ("covers with another byte", |package| flip(package, "explanation.json"), "SHA-256"),
+    ("leaves that are no number", no_number, "NaN"),
     ("golden rows that are no JSON", |package| spoil(package, "golden.json", b"{\"tolerance\": "), "golden.json"),
     ("a baseline that is no JSON", |package| spoil(package, "baseline.json", b"[1, 2"), "baseline.json"),
     ("a manifest that is no text", |package| spoil(package, "manifest.toml", &[0xff, 0xfe, 0]), "UTF-8"),
@@ -393,6 +413,16 @@ const WRONG: [(&str, Change, &str); 36] = [
 fn half(package: &mut Package, name: &'static str) {
     let bytes = package.bytes(name);
     bytes.truncate(bytes.len() / 2);
+}
+
+/// Every leaf of the trees: single floats behind their attribute's name, each with the tag of its field.
+fn no_number(package: &mut Package) {
+    const NAME: &[u8] = b"target_weights";
+    let bytes = package.bytes("model.onnx");
+    let start = bytes.windows(NAME.len()).position(|window| window == NAME).unwrap() + NAME.len();
+    let leaves = bytes[start..].chunks_exact_mut(5).take_while(|leaf| leaf[0] == 0x3d);
+    let spoilt = leaves.map(|leaf| leaf[1..].copy_from_slice(&f32::NAN.to_le_bytes())).count();
+    assert!(spoilt > 100, "{spoilt} leaves");
 }
 
 fn flip(package: &mut Package, name: &'static str) {

@@ -80,6 +80,13 @@ struct Instance {
 impl Instance {
     /// One whose clock is `ahead` of the others'.
     async fn new(hall: &Arc<Hall>, shelf: &Arc<Shelf>, ahead: i64, options: ModelsOptions) -> Self {
+        let made = Self::cold(hall, shelf, ahead, options).await;
+        made.models.resume().await.unwrap();
+        made
+    }
+
+    /// Likewise, with no version in force yet.
+    async fn cold(hall: &Arc<Hall>, shelf: &Arc<Shelf>, ahead: i64, options: ModelsOptions) -> Self {
         let house = house_of(|parts| {
             parts.model = None;
             parts.clock = Arc::new(FixedClock::new(Millis(START + ahead)));
@@ -88,7 +95,6 @@ impl Instance {
         let own = LogBook(house.log.clone() as Arc<dyn Log>);
         let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
         let models = models_over(&house, shelf, book, options);
-        models.resume().await.unwrap();
         Self { house, models }
     }
 
@@ -195,8 +201,7 @@ async fn a_wish_that_cannot_be_met_is_left_alone_for_a_while() {
         other.models.follow().await;
     }
     assert_eq!(other.active(), "1");
-    let changes = other.models.history(100).await.unwrap();
-    assert_eq!(changes.iter().filter(|change| change.action == Action::Refused).count(), 1);
+    assert_eq!(shelf.loaded("4"), 2, "once by each of them");
     // Another wish is met at once.
     one.models.activate("fraud/2", &ann()).await.unwrap();
     one.models.follow().await;
@@ -257,6 +262,43 @@ async fn an_instance_that_joins_takes_what_all_want() {
         ("1", Action::Followed),
         "not the newest of the folder"
     );
+}
+
+#[tokio::test]
+async fn a_first_start_takes_no_version_before_it_knows_what_all_want() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, _other) = both(&hall, &shelf, 0, QUIET).await;
+    hall.away.store(true, Ordering::Relaxed);
+    let new = Instance::cold(&hall, &shelf, 0, QUIET).await;
+    let error = new.models.resume().await.unwrap_err();
+    assert!(error.to_string().contains("first start"), "{error}");
+    assert!(new.house.engine.model().is_none(), "not the newest, which nobody wants");
+    let again = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        hall.away.store(false, Ordering::Relaxed);
+    };
+    let patient =
+        Instance::cold(&hall, &shelf, 0, ModelsOptions { first_wish: Duration::from_secs(60), ..QUIET }).await;
+    let (resumed, ()) = tokio::join!(patient.models.resume(), again);
+    resumed.unwrap();
+    assert_eq!((patient.active(), one.active()), ("1".into(), "1".into()));
+}
+
+#[tokio::test]
+async fn a_rollback_is_followed_although_the_scores_lie_far_from_those_of_the_version_that_goes() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, _other) = both(&hall, &shelf, 0, OPTIONS).await;
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    // It has never seen version 1 decide.
+    let new = Instance::new(&hall, &shelf, 0, OPTIONS).await;
+    for number in 0..100 {
+        new.decide(&format!("tx{number}")).await;
+    }
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.follow().await;
+    new.models.follow().await;
+    assert_eq!((new.active(), new.last().await.action), ("1".into(), Action::FollowedBack));
 }
 
 #[tokio::test]

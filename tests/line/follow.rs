@@ -4,7 +4,9 @@ use assay::base::money::{BaseAmount, RateQuality};
 use assay::engine::completeness::Completeness;
 use assay::engine::delivery::{Published, RecordId};
 use assay::engine::follow::{Followed, FollowedDecision, FollowedTransaction, Follower, Original, Place, Settlement};
+use assay::engine::lineup::Lineup;
 use assay::engine::ports::{Log as _, LogError, Reading, Sink, Stored};
+use assay::engine::{ChallengerOptions, Share};
 use assay::features::catalogue::SHIPPED;
 use assay::transaction::Rejection;
 use tokio::runtime::Handle;
@@ -157,6 +159,42 @@ async fn a_row_without_a_score_holds_up_no_other() {
     let mut ends = stream.follow(batch.into()).await;
     ends.sort_by_key(|(offset, _)| *offset);
     assert_eq!(ends, [(0, End::Decided), (1, End::Again), (2, End::Decided)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_the_stream_names_the_canary_the_champion_and_is_compared_with_the_challenger() {
+    let mut stream = Stream::new(|_| {}).await;
+    let engine = stream.house.engine.clone();
+    let version = |version, factor| {
+        engine.prepare(Arc::new(Scored { version, factor, ..Arc::into_inner(model()).unwrap() })).unwrap()
+    };
+    let (share, all) = (Share::new("fraud/2".to_owned(), 4_000), Share::new("fraud/3".to_owned(), 10_000));
+    let champion = version("1", 1.0);
+    let options = ChallengerOptions { workers: 1, queue: 1_000 };
+    let challenger = engine.challenge(&version("3", 1.0), &champion, all, options).unwrap();
+    let canary = Some((version("2", 2.0), share.clone()));
+    engine.line_up(Lineup { champion: Some(champion), canary, challenger: Some(challenger) });
+    let payments: Vec<_> = (0..60)
+        .map(|number| Transaction {
+            customer_id: format!("customer-{number}").into(),
+            ..transaction(&format!("tx{number}"), 0, 10_000)
+        })
+        .collect();
+    let batch = payments.iter().map(|one| stream.owned(one.clone())).collect();
+    assert_eq!(stream.follow(batch).await.len(), 60);
+    let mut canaried = 0;
+    for payment in &payments {
+        let decision = stream.decision(&payment.transaction_id).await;
+        let wanted = if share.takes(&payment.customer_id) { ("2", Some(0.2)) } else { ("1", Some(0.1)) };
+        assert_eq!((decision.model_version.as_str(), decision.score), wanted, "{}", payment.customer_id);
+        canaried += u64::from(wanted.0 == "2");
+    }
+    assert!((10..40).contains(&canaried), "{canaried}");
+    let challenger = engine.lineup().challenger.unwrap();
+    while !challenger.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(challenger.compared().compared, 60 - canaried, "what the canary decided says nothing of the champion");
 }
 
 #[tokio::test(flavor = "multi_thread")]

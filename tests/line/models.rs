@@ -55,7 +55,7 @@ impl Shelf {
         *self.alias.lock().unwrap() = Some(version);
     }
 
-    fn loaded(&self, version: &str) -> usize {
+    pub(super) fn loaded(&self, version: &str) -> usize {
         self.loaded.lock().unwrap().iter().filter(|one| *one == version).count()
     }
 }
@@ -114,6 +114,7 @@ pub(super) const OPTIONS: ModelsOptions = ModelsOptions {
     },
     challenger: ChallengerOptions { workers: 1, queue: 1_000 },
     record_wait: Duration::from_secs(5),
+    first_wish: Duration::from_millis(50),
 };
 
 struct Desk {
@@ -179,6 +180,18 @@ impl Desk {
 
     fn stages(&self) -> Vec<(String, Stage)> {
         self.models.list().into_iter().map(|version| (version.id.version, version.stage)).collect()
+    }
+
+    /// How a gate was met when the version was held against it last.
+    fn met(&self, version: &str, gate: Gate) -> Option<Met> {
+        let checks = self.models.show(version).unwrap().checks;
+        checks.list().iter().find(|check| check.gate == gate).map(|check| check.met)
+    }
+
+    async fn decide_many(&self, name: &str) {
+        for number in 0..100 {
+            self.decide(&format!("{name}{number}"), &format!("c{number}"), 1_000 + number).await;
+        }
     }
 
     fn stage(&self, version: &str) -> Stage {
@@ -321,33 +334,113 @@ async fn a_version_that_fails_rows_is_rolled_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_not_done_in_time_is_rolled_back_by_itself() {
+    for scores in [Scores::Never, Scores::Full] {
+        let desk = desk().await;
+        desk.models.activate("fraud/2", &ann()).await.unwrap();
+        for number in 0..49 {
+            desk.decide(&format!("well{number}"), "c1", 1_000).await;
+        }
+        desk.house.engine.model().unwrap().set(scores);
+        let late = desk.house.engine.decide(transaction("late", START, 1_000), received(Duration::from_millis(20)));
+        assert_eq!(late.await.unwrap().decision.kind, DecisionKind::Fallback);
+        desk.models.judge().await;
+        assert_eq!(desk.stage("1"), Stage::Active, "{scores:?}");
+        assert!(desk.history().await.pop().unwrap().why.contains("1 of 50 rows got no score"), "{scores:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_watched_on_after_a_start() {
+    let desk = desk().await;
+    desk.models.activate("fraud/2", &ann()).await.unwrap();
+    let again = desk_over(&desk.house, &desk.shelf, OPTIONS);
+    again.resume().await.unwrap();
+    desk.house.engine.model().unwrap().set(Scores::Broken);
+    for number in 0..50 {
+        desk.decide(&format!("tx{number}"), "c1", 1_000).await;
+    }
+    again.judge().await;
+    assert_eq!(desk.deciding("after").await, "1");
+}
+
+#[tokio::test]
 async fn a_version_whose_scores_lie_elsewhere_is_refused_once_there_is_traffic() {
     let desk = desk().await;
     desk.shelf.publish("3", 3, Loads::Well(40.0));
-    let met = |version: &str| {
-        let checks = desk.models.show(version).unwrap().checks;
-        checks.list().iter().find(|check| check.gate == Gate::Distribution).map(|check| check.met)
-    };
-    desk.models.verify("fraud/3").await.unwrap_err_or(|| met("3") == Some(Met::Skipped));
-    for number in 0..100 {
-        desk.decide(&format!("tx{number}"), "c1", 1_000 + number).await;
-    }
-    let error = desk.models.verify("fraud/3").await.unwrap_err();
+    desk.models.verify("fraud/3").await.unwrap();
+    assert_eq!(desk.met("3", Gate::Distribution), Some(Met::Skipped));
+    desk.decide_many("tx").await;
+    // The gate that was left open is looked at when the version is to come.
+    let loads = desk.shelf.loaded("3");
+    let error = desk.models.activate("fraud/3", &ann()).await.unwrap_err();
     assert!(refused(&error).unwrap().contains("100 recent payments shift by"), "{error}");
-    assert_eq!(met("3"), Some(Met::Failed));
+    assert_eq!((desk.met("3", Gate::Distribution), desk.shelf.loaded("3")), (Some(Met::Failed), loads));
+    desk.models.verify("fraud/3").await.unwrap_err();
+    desk.shelf.publish("4", 4, Loads::Well(1.0));
+    desk.models.verify("fraud/4").await.unwrap();
+    assert_eq!(desk.met("4", Gate::Distribution), Some(Met::Passed));
+    assert_eq!(desk.deciding("after").await, "1");
+}
+
+#[tokio::test]
+async fn what_another_than_the_active_version_scored_says_nothing_of_it() {
+    let desk = desk().await;
+    desk.shelf.publish("3", 3, Loads::Well(40.0));
+    desk.shelf.publish("4", 4, Loads::Well(1.0));
+    desk.models.canary("fraud/3", 10_000, &ann()).await.unwrap();
+    desk.decide_many("canaried").await;
+    desk.models.verify("fraud/4").await.unwrap();
+    assert_eq!(desk.met("4", Gate::Distribution), Some(Met::Skipped));
+    desk.models.canary("fraud/3", 0, &ann()).await.unwrap();
+    desk.decide_many("own").await;
+    desk.models.verify("fraud/4").await.unwrap();
+    assert_eq!(desk.met("4", Gate::Distribution), Some(Met::Passed));
+}
+
+#[tokio::test]
+async fn the_way_back_asks_no_version_that_goes_and_no_gate_of_today() {
+    let desk = desk().await;
+    desk.shelf.publish("3", 3, Loads::Well(40.0));
+    desk.models.activate("fraud/3", &ann()).await.unwrap();
+    desk.decide_many("tx").await;
+    desk.models.verify("fraud/1").await.unwrap();
+    assert_eq!(desk.met("1", Gate::Distribution), Some(Met::Skipped), "its scores lie far from those of 3");
+    desk.shelf.publish("1", 1, Loads::Not("the disk lied"));
+    desk.models.verify("fraud/1").await.unwrap_err();
+    let loads = desk.shelf.loaded("1");
+    desk.models.rollback(&ann()).await.unwrap();
+    assert_eq!((desk.deciding("after").await.as_str(), desk.shelf.loaded("1")), ("1", loads));
+}
+
+#[tokio::test]
+async fn the_version_before_is_loaded_after_a_start_although_its_scores_lie_elsewhere() {
+    let desk = desk().await;
+    desk.shelf.publish("3", 3, Loads::Well(40.0));
+    desk.models.activate("fraud/3", &ann()).await.unwrap();
+    let again = desk_over(&desk.house, &desk.shelf, OPTIONS);
+    again.resume().await.unwrap();
+    desk.decide_many("tx").await;
+    again.tick().await;
+    assert_eq!(again.show("fraud/1").unwrap().stage, Stage::Previous);
+    again.rollback(&ann()).await.unwrap();
+    assert_eq!(desk.deciding("after").await, "1");
+}
+
+#[tokio::test]
+async fn a_version_that_looks_back_further_than_history_is_refused() {
+    let desk = desk().await;
+    desk.house.engine.begin_midway();
+    // What the active version reads is incomplete for both.
     desk.models.verify("fraud/2").await.unwrap();
-    assert_eq!(met("2"), Some(Met::Passed));
-}
-
-/// For a result that must be well while something holds.
-trait OrHolds {
-    fn unwrap_err_or(self, holds: impl Fn() -> bool);
-}
-
-impl<T, E: std::fmt::Debug> OrHolds for Result<T, E> {
-    fn unwrap_err_or(self, holds: impl Fn() -> bool) {
-        assert!(self.is_ok() && holds(), "{:?}", self.err());
-    }
+    assert_eq!(desk.met("2", Gate::History), Some(Met::Skipped));
+    desk.shelf.publish("3", 3, Loads::Reads(vec!["amount", "terminal_tx_count_1d"]));
+    let error = desk.models.activate("fraud/3", &ann()).await.unwrap_err();
+    assert!(refused(&error).unwrap().contains("as far back as terminal_tx_count_1d"), "{error}");
+    desk.shelf.publish("4", 4, Loads::Reads(vec!["amount"]));
+    desk.models.verify("fraud/4").await.unwrap();
+    assert_eq!(desk.met("4", Gate::History), Some(Met::Passed));
+    assert_eq!(desk.deciding("after").await, "1");
 }
 
 #[tokio::test]

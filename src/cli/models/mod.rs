@@ -176,7 +176,9 @@ impl Models {
                 (Method::POST, of(version, "/canary")?, Some(reason.command(Some(*basis_points))?))
             }
             What::Compare => (Method::GET, "/models/compare".to_owned(), None),
-            What::History(History { at: Some(_), .. }) => (Method::GET, "/models/history?most=10000".to_owned(), None),
+            What::History(History { at: Some(at), .. }) => {
+                (Method::GET, format!("/models/history?at={}", at.to_rfc3339()), None)
+            }
             What::History(History { most, .. }) => (Method::GET, format!("/models/history?most={most}"), None),
         })
     }
@@ -185,7 +187,7 @@ impl Models {
         Ok(match &self.what {
             What::List => shown::list(answer),
             What::Compare => shown::comparison(answer),
-            What::History(History { at: Some(at), .. }) => shown::active_at(answer, *at)
+            What::History(History { at: Some(at), .. }) => shown::active(answer)
                 .ok_or_else(|| anyhow!("no version was active at {at}, as far as the record goes back"))?,
             What::History(_) => shown::history(answer),
             _ => shown::version(answer),

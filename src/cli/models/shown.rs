@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use crate::base::clock::Millis;
-
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -64,12 +62,9 @@ pub(super) fn history(answer: &Value) -> String {
     if lines.is_empty() { "nothing was changed yet".to_owned() } else { lines.join("\n") }
 }
 
-/// The change that put in force what was active at a moment.
-pub(super) fn active_at(answer: &Value, at: Millis) -> Option<String> {
-    let moves =
-        |change: &&Value| matches!(text(change, "action"), "started" | "activated" | "followed" | "rolled_back");
-    let before = |change: &&Value| Millis::parse_rfc3339(text(change, "at")).is_some_and(|since| since <= at);
-    let change = items(answer, "changes").filter(moves).filter(before).last()?;
+/// The version that was active at a moment, by the one change that the answer tells.
+pub(super) fn active(answer: &Value) -> Option<String> {
+    let change = items(answer, "changes").last()?;
     let (to, since) = (change.get("to")?, text(change, "at"));
     let (by, why) = (text(change, "by"), text(change, "why"));
     Some(format!("{}  digest {}  active since {since}, by {by}: {why}", key(to), text(to, "digest")))
@@ -105,32 +100,4 @@ pub(super) fn comparison(answer: &Value) -> String {
         figure("challenger_recall", "recall of the challenger"),
     ];
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_was_active_at_a_moment_is_the_last_change_before_it() {
-        let change = |at: &str, action: &str, version: &str| json!({"at": at, "action": action, "by": "ann", "why": "w", "to": {"name": "fraud", "version": version, "digest": "d"}});
-        let answer = json!({"changes": [
-            change("2026-01-01T00:00:00.000Z", "activated", "1"),
-            change("2026-01-02T00:00:00.000Z", "shadowed", "2"),
-            change("2026-01-03T00:00:00.000Z", "activated", "2"),
-            change("2026-01-03T12:00:00.000Z", "rolled_back", "1"),
-        ]});
-        let at = |text: &str| active_at(&answer, Millis::parse_rfc3339(text).unwrap());
-        assert_eq!(at("2025-12-31T23:59:59Z"), None);
-        for (moment, version) in [
-            ("2026-01-01T00:00:00Z", "fraud/1"),
-            ("2026-01-02T10:00:00Z", "fraud/1"),
-            ("2026-01-03T11:59:59.999Z", "fraud/2"),
-            ("2026-02-01T00:00:00Z", "fraud/1"),
-        ] {
-            assert!(at(moment).unwrap().starts_with(version), "{moment}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::change::{Action, Asked, Change, VersionId};
-use super::versions::Version;
+use super::versions::{Beside, Version};
 use super::{Models, ModelsError};
 use crate::engine::comparison::Compared;
 use crate::engine::lineup::{Challenging, Lineup, Prepared};
@@ -49,7 +49,7 @@ impl<S: Scorer> Models<S> {
     pub async fn shadow(&self, key: &str, basis_points: u16, asked: &Asked) -> Result<Version, ModelsError> {
         let key = self.find(key).await?;
         if basis_points == 0 {
-            self.end_shadow(&key, asked).await?;
+            self.end(Beside::Shadow, &key, asked).await?;
             return self.show(&key);
         }
         let model = self.prepare(&key, false).await?;
@@ -70,19 +70,6 @@ impl<S: Scorer> Models<S> {
         self.show(&key)
     }
 
-    async fn end_shadow(&self, key: &str, asked: &Asked) -> Result<(), ModelsError> {
-        let _one = self.shared.switching.lock().await;
-        if self.versions().shadow.as_ref().is_none_or(|(shadow, _)| shadow != key) {
-            return Ok(());
-        }
-        self.record(Action::ShadowEnded, asked, (Some(key), None), None).await?;
-        let lineup = self.shared.engine.lineup();
-        self.shared.engine.line_up(Lineup { challenger: None, ..lineup });
-        self.versions().shadow = None;
-        self.let_go(None);
-        Ok(())
-    }
-
     /// Lets a version decide for `basis_points` of 10,000 customers, always the same ones; 0 ends it.
     ///
     /// # Errors
@@ -90,7 +77,7 @@ impl<S: Scorer> Models<S> {
     pub async fn canary(&self, key: &str, basis_points: u16, asked: &Asked) -> Result<Version, ModelsError> {
         let key = self.find(key).await?;
         if basis_points == 0 {
-            self.end_canary(&key, asked).await?;
+            self.end(Beside::Canary, &key, asked).await?;
             return self.show(&key);
         }
         let model = self.prepare(&key, false).await?;
@@ -111,15 +98,23 @@ impl<S: Scorer> Models<S> {
         self.show(&key)
     }
 
-    pub(super) async fn end_canary(&self, key: &str, asked: &Asked) -> Result<(), ModelsError> {
+    /// Ends what runs beside the champion, where it is that version still.
+    pub(super) async fn end(&self, beside: Beside, key: &str, asked: &Asked) -> Result<(), ModelsError> {
         let _one = self.shared.switching.lock().await;
-        if self.versions().canary.as_ref().is_none_or(|(canary, _)| canary != key) {
+        let runs = {
+            let mut versions = self.versions();
+            versions.beside(beside).as_ref().is_some_and(|(running, _)| running == key)
+        };
+        if !runs {
             return Ok(());
         }
-        self.record(Action::CanaryEnded, asked, (Some(key), None), None).await?;
+        self.record(beside.ended(), asked, (Some(key), None), None).await?;
         let lineup = self.shared.engine.lineup();
-        self.shared.engine.line_up(Lineup { canary: None, ..lineup });
-        self.versions().canary = None;
+        self.shared.engine.line_up(match beside {
+            Beside::Shadow => Lineup { challenger: None, ..lineup },
+            Beside::Canary => Lineup { canary: None, ..lineup },
+        });
+        *self.versions().beside(beside) = None;
         self.let_go(None);
         Ok(())
     }
@@ -165,12 +160,12 @@ impl<S: Scorer> Models<S> {
         if let Some((id, basis_points)) = canary
             && let Err(error) = self.resume_canary(&id, basis_points).await
         {
-            self.not_resumed(Action::CanaryEnded, &id, &error).await;
+            self.not_resumed(Beside::Canary, &id, &error).await;
         }
         if let Some((id, basis_points)) = shadow
             && let Err(error) = self.resume_shadow(&id, basis_points).await
         {
-            self.not_resumed(Action::ShadowEnded, &id, &error).await;
+            self.not_resumed(Beside::Shadow, &id, &error).await;
         }
     }
 
@@ -210,11 +205,11 @@ impl<S: Scorer> Models<S> {
         Ok(key)
     }
 
-    async fn not_resumed(&self, action: Action, id: &VersionId, error: &ModelsError) {
+    async fn not_resumed(&self, beside: Beside, id: &VersionId, error: &ModelsError) {
         let key = id.key();
         tracing::error!(version = key, %error, "what ran beside the active version is not taken up");
         let why = Asked::by_itself(format!("at the start: {error}"));
-        if let Err(error) = self.record(action, &why, (Some(&key), None), None).await {
+        if let Err(error) = self.record(beside.ended(), &why, (Some(&key), None), None).await {
             tracing::warn!(%error, "that it ended is not recorded");
         }
     }

@@ -53,7 +53,7 @@ impl<S: Scorer> Models<S> {
     /// What a wish says, whether or not anything is to be done for it: how late it is, and which version was rolled back for it.
     pub(super) fn note_wanted(&self, wanted: &Wanted) {
         self.note_time(wanted.at);
-        *self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted.id.clone());
+        *self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted.clone());
         let Some(back) = &wanted.taken_back else { return };
         let mut versions = self.versions();
         let key = back.key();
@@ -71,8 +71,12 @@ impl<S: Scorer> Models<S> {
 
     /// Whether all instances want another version than this one, as far as this one knows.
     pub(super) fn is_unwanted(&self, key: &str) -> bool {
-        let wanted = self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        wanted.is_some_and(|wanted| wanted.key() != key)
+        self.wanted().is_some_and(|wanted| wanted.id.key() != key)
+    }
+
+    /// What all instances want, as far as this one knows.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it is in force, or this instance did something newer.

@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::change::Asked;
+use super::versions::Beside;
 use super::watch::{self, WatchOptions};
 use super::{Models, ModelsError};
 use crate::engine::ports::Scorer;
@@ -70,7 +71,7 @@ impl<S: Scorer> Models<S> {
         }
         let Some(why) = watch::verdict(options, &canary.counts(), Some(&champion.counts())) else { return };
         let Some((key, _)) = self.versions().canary.clone() else { return };
-        match self.end_canary(&key, &Asked::by_itself(why.clone())).await {
+        match self.end(Beside::Canary, &key, &Asked::by_itself(why.clone())).await {
             Ok(()) => tracing::error!(version = key, why, "the canary was ended"),
             Err(error) => tracing::error!(version = key, why, %error, "the canary should be ended and cannot be"),
         }

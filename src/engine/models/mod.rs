@@ -43,6 +43,9 @@ use super::tally::Counts;
 use crate::base::bench::Bench;
 use crate::base::clock::{Clock, Millis};
 
+/// Changes of the record that are looked back on.
+const LOOK_BACK: usize = 10_000;
+
 /// How versions are handled.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelsOptions {
@@ -58,6 +61,8 @@ pub struct ModelsOptions {
     pub challenger: ChallengerOptions,
     /// The longest that a record of a change may take.
     pub record_wait: Duration,
+    /// The longest that a first start waits for what all instances want.
+    pub first_wish: Duration,
 }
 
 /// Why a command is not carried out. What was in force stays.
@@ -133,7 +138,7 @@ struct Shared<S> {
     /// The wish that cannot be met, and when that was tried last.
     unmet: Mutex<Option<(Wanted, Instant)>>,
     /// What all instances want, as far as this one knows.
-    wanted: Mutex<Option<VersionId>>,
+    wanted: Mutex<Option<Wanted>>,
     /// What the alias names, while the record of that was late.
     late_alias: Mutex<Option<VersionId>>,
     /// The newest change that is known, of any instance: a wish of now is newer, whatever the clock says.
@@ -266,8 +271,12 @@ impl<S: Scorer> Models<S> {
     async fn roll_back(&self, asked: &Asked, expected: Option<&str>) -> Result<Version, ModelsError> {
         let none = || ModelsError::NotNow("no version before is kept: activate one by name".into());
         let before = self.versions().previous.clone().ok_or_else(none)?;
-        // Loaded already, but for the first moments after a start.
-        let model = self.prepare(&before, false).await?;
+        // Loaded already, but for the first moments after a start. It decided: no gate of today keeps it from coming back.
+        let loaded = self.versions().warm(&before);
+        let model = match loaded {
+            Some(model) => model,
+            None => self.prepare(&before, false).await?,
+        };
         let _one = self.shared.switching.lock().await;
         let (key, deciding) = {
             let versions = self.versions();
@@ -287,6 +296,15 @@ impl<S: Scorer> Models<S> {
     /// `Unrecorded` when they cannot be read.
     pub async fn history(&self, most: usize) -> Result<Vec<Change>, ModelsError> {
         self.within(self.shared.book.changes(most)).await
+    }
+
+    /// The change that put in force what was active at a moment; `None` where none was, as far as the record goes back.
+    ///
+    /// # Errors
+    /// `Unrecorded` when the record cannot be read.
+    pub async fn active_at(&self, at: Millis) -> Result<Option<Change>, ModelsError> {
+        let changes = self.history(LOOK_BACK).await?;
+        Ok(changes.into_iter().rev().find(|change| change.action.moves_champion() && change.at <= at))
     }
 
     /// Records a change of the champion, makes it, and begins to watch. Under `switching`.

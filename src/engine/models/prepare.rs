@@ -19,25 +19,35 @@ const MOST_TRAFFIC: usize = 2_048;
 const ROWS: usize = 256;
 
 impl<S: Scorer> Models<S> {
-    /// The model of a version: the one that is loaded, unless it is to be looked at `anew`.
+    /// The model of a version: the one that is loaded, unless it is to be looked at `anew`. Gates that could not be looked at
+    /// when it was loaded are looked at now.
     pub(super) async fn prepare(&self, key: &str, anew: bool) -> Result<Arc<S>, ModelsError> {
-        if let Some(model) = self.versions().usable(key).filter(|_| !anew) {
+        let loaded = || self.versions().usable(key).filter(|_| !anew);
+        if let Some(model) = loaded().filter(|_| !self.is_open(key)) {
             return Ok(model);
         }
         let _one = self.shared.preparing.lock().await;
-        if let Some(model) = self.versions().usable(key).filter(|_| !anew) {
-            return Ok(model);
-        }
         let mut checks = Checks::default();
-        let begun = Instant::now();
-        let passed = self.hold(key, &mut checks).await;
-        self.shared.engine.core.observer.model_prepared(begun.elapsed());
+        let passed = match loaded() {
+            Some(model) if !self.is_open(key) => return Ok(model),
+            Some(model) => {
+                checks = self.versions().checks(key);
+                self.hold_in_service(key, model, &mut checks).await
+            }
+            None => {
+                let begun = Instant::now();
+                let passed = self.hold(key, &mut checks).await;
+                self.shared.engine.core.observer.model_prepared(begun.elapsed());
+                passed
+            }
+        };
         match passed {
             Ok(model) => {
                 let (kept, spare) = {
                     let mut versions = self.versions();
                     // What serves stays what serves; what only waits is replaced by what has just passed.
                     let (kept, spare) = match versions.warm(key) {
+                        Some(loaded) if Arc::ptr_eq(&loaded, &model) => (model, None),
                         Some(loaded) if versions.serves(key) => (loaded, Some(model)),
                         earlier => (model, earlier),
                     };
@@ -76,17 +86,38 @@ impl<S: Scorer> Models<S> {
         let (loaded, held) = self.shared.bench.run(work).await?;
         *checks = held;
         let model = loaded.map_err(|error| error.to_string())?;
-        let engine = &self.shared.engine;
-        let prepared = engine.prepare(Arc::clone(&model)).map_err(|error| error.to_string());
+        self.hold_in_service(key, model, checks).await
+    }
+
+    /// The gates that ask what is there at the moment: the catalogue, history, recent traffic.
+    async fn hold_in_service(&self, key: &str, model: Arc<S>, checks: &mut Checks) -> Result<Arc<S>, String> {
+        checks.drop_from(Gate::Features);
+        let prepared = self.shared.engine.prepare(Arc::clone(&model)).map_err(|error| error.to_string());
         let prepared = checks.hold(Gate::Features, prepared)?;
         self.hold_history(&prepared, checks)?;
-        self.hold_distribution(&prepared, checks).await?;
+        self.hold_distribution(key, &prepared, checks).await?;
         Ok(model)
+    }
+
+    /// Whether a gate is left open: history or traffic said too little when the version was held against them. What is in force
+    /// is past that.
+    fn is_open(&self, key: &str) -> bool {
+        let versions = self.versions();
+        versions.champion.as_deref() != Some(key)
+            && versions
+                .checks(key)
+                .list()
+                .iter()
+                .any(|check| matches!(check.gate, Gate::History | Gate::Distribution) && check.met == Met::Skipped)
     }
 
     /// A version may look back no further than history reaches, but for what the active version reads as well.
     fn hold_history(&self, prepared: &Prepared<S>, checks: &mut Checks) -> Result<(), String> {
         let engine = &self.shared.engine;
+        if !engine.has_history() {
+            checks.note(Gate::History, Met::Skipped, "history is not read yet");
+            return Ok(());
+        }
         if engine.reaches(prepared) {
             checks.note(Gate::History, Met::Passed, "");
             return Ok(());
@@ -111,17 +142,22 @@ impl<S: Scorer> Models<S> {
         }
     }
 
-    async fn hold_distribution(&self, prepared: &Prepared<S>, checks: &mut Checks) -> Result<(), String> {
+    async fn hold_distribution(&self, key: &str, prepared: &Prepared<S>, checks: &mut Checks) -> Result<(), String> {
         let options = &self.shared.options;
         let Some(most) = options.max_shift else {
             checks.note(Gate::Distribution, Met::Skipped, "switched off");
             return Ok(());
         };
+        if self.is_way_back(key) {
+            checks.note(Gate::Distribution, Met::Skipped, "it decided before: whoever goes is not asked");
+            return Ok(());
+        }
         let (engine, read) = (self.shared.engine.clone(), prepared.clone());
         let reading = tokio::task::spawn_blocking(move || engine.recent_traffic(&read, MOST_TRAFFIC));
         let Traffic { rows, scores } = reading.await.map_err(|error| error.to_string())?;
         if scores.len() < options.least_traffic {
-            let detail = format!("{} recent payments, and {} are needed", scores.len(), options.least_traffic);
+            let (found, needed) = (scores.len(), options.least_traffic);
+            let detail = format!("{found} recent payments of the active version, and {needed} are needed");
             checks.note(Gate::Distribution, Met::Skipped, detail);
             return Ok(());
         }
@@ -133,6 +169,14 @@ impl<S: Scorer> Models<S> {
         let detail = format!("the scores of {} recent payments shift by {shift:.3}, {most} is the bound", scores.len());
         checks.amend(Gate::Distribution, if shift > most { Met::Failed } else { Met::Passed }, detail.clone());
         if shift > most { Err(detail) } else { Ok(()) }
+    }
+
+    /// Whether a rollback leads to it, here or by the wish of all instances.
+    fn is_way_back(&self, key: &str) -> bool {
+        let wanted = self.wanted();
+        let versions = self.versions();
+        let back = wanted.filter(|wanted| wanted.id.key() == key).and_then(|wanted| wanted.taken_back);
+        versions.previous.as_deref() == Some(key) || back.is_some_and(|back| versions.champion == Some(back.key()))
     }
 
     /// Lets go of what need not stay loaded besides `kept`.

@@ -2,38 +2,40 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::change::{Action, Asked, Change, VersionId, Wanted};
-use super::{Models, ModelsError};
+use super::{LOOK_BACK, Models, ModelsError, Watched};
 use crate::engine::lineup::Lineup;
 use crate::engine::ports::Scorer;
 
-/// Changes that a start looks back on.
-const LOOK_BACK: usize = 10_000;
+/// The pause between two questions for what all instances want.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 impl<S: Scorer> Models<S> {
     /// Puts in force what all instances want, else what was in force here last. If that fails, the one that was so before it,
     /// and so on; with no record, what the registry asks for, else the newest version. A warning says which one failed and why.
     ///
     /// # Errors
-    /// `NotNow` where no version passed: the warnings say why each did not. `Unrecorded` when the record cannot be read: what was
-    /// rolled back is not known then.
+    /// `NotNow` where no version passed (the warnings say why each did not), or where nothing is known here and the others cannot
+    /// be asked. `Unrecorded` when the record cannot be read. What was rolled back is not known then.
     pub async fn resume(&self) -> Result<(), ModelsError> {
         let changes = self.history(LOOK_BACK).await?;
         self.note_history(&changes);
-        // Without the others this instance goes on with what it did itself.
-        let wanted = self.within(self.shared.book.meet()).await.ok().flatten();
+        let wish = self.wish_at_start(&changes).await?;
         // What is recorded comes before what lies in a folder now under the same name.
-        let (seen, wanted) = (wanted.clone(), wanted.map(|wanted| wanted.id));
-        for id in wanted.iter().chain(changes.iter().rev().filter_map(|change| change.to.as_ref())) {
+        let recorded = changes.iter().rev().filter_map(|change| change.to.as_ref());
+        for id in wish.iter().map(|wish| &wish.id).chain(recorded) {
             self.enter_copy(id).await;
         }
         self.look().await;
-        self.find_news(&changes, seen.as_ref());
+        self.find_news(&changes, wish.as_ref());
         let recorded = self.recorded(&changes);
-        seen.iter().for_each(|wanted| self.note_wanted(wanted));
+        wish.iter().for_each(|wish| self.note_wanted(wish));
         let last = recorded.first().cloned();
-        let wanted = wanted.filter(|id| self.is_known(id)).map(|id| id.key());
+        let wanted = wish.filter(|wish| self.is_known(&wish.id)).map(|wish| wish.id.key());
         let named = self.shared.registry.wanted().map(|id| id.key());
         let mut failed = Vec::new();
         for key in wanted.iter().cloned().chain(recorded).chain(named).chain(self.newest_first()) {
@@ -50,6 +52,7 @@ impl<S: Scorer> Models<S> {
                 // Nothing changes: it is in force again.
                 self.continue_with(&key, model)?;
                 self.resume_previous(&changes);
+                self.watch_on(&changes);
             } else {
                 let (action, why) = match (failed.as_slice(), &last) {
                     _ if is_wanted => (Action::Followed, "at the start, all instances want it".to_owned()),
@@ -86,6 +89,28 @@ impl<S: Scorer> Models<S> {
         }
         self.put_in_force(&key, model, Action::Started, &Asked::by_itself("the version that the configuration names"))
             .await
+    }
+
+    /// What all instances want. One that has decided before goes on with that where nobody can be asked; one that has not waits: it
+    /// would not know what was rolled back.
+    async fn wish_at_start(&self, changes: &[Change]) -> Result<Option<Wanted>, ModelsError> {
+        if changes.iter().any(|change| change.action.moves_champion()) {
+            return Ok(self.within(self.shared.book.meet()).await.ok().flatten());
+        }
+        let asking = async {
+            loop {
+                match self.shared.book.meet().await {
+                    Ok(wish) => return wish,
+                    Err(error) => tracing::warn!(%error, "the first start waits for what all instances want"),
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let wait = self.shared.options.first_wish;
+        timeout(wait, asking).await.map_err(|_| {
+            let what = "this is a first start, and what all instances want could not be asked within";
+            ModelsError::NotNow(format!("{what} {wait:?}: a version that was rolled back might come back"))
+        })
     }
 
     fn nothing_passed(&self) -> ModelsError {
@@ -171,6 +196,18 @@ impl<S: Scorer> Models<S> {
         let Some(Change { action, from: Some(from), .. }) = last else { return };
         if !action.takes_back() && self.is_known(from) {
             self.remember(Some(from.key()));
+        }
+    }
+
+    /// Watches a version on that came into force a moment before this process.
+    fn watch_on(&self, changes: &[Change]) {
+        let Some(last) = changes.iter().rev().find(|change| change.action.moves_champion()) else { return };
+        // A wish may be of a moment later than the clock's.
+        let ago = self.shared.clock.now().0.saturating_sub(last.at.0).max(0).unsigned_abs();
+        let since = Instant::now().checked_sub(Duration::from_millis(ago));
+        let (Some(since), Some(prepared)) = (since, self.shared.engine.lineup().champion) else { return };
+        if let Some(to) = last.to.as_ref().filter(|_| !last.action.takes_back()) {
+            *self.watched() = Some(Watched { key: to.key(), prepared, since, before: None, is_new: false });
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::change::VersionId;
+use super::change::{Action, VersionId};
 use super::ports::Found;
 use crate::model::Checks;
 
@@ -89,6 +89,23 @@ pub struct Version {
     pub basis_points: Option<u16>,
     /// How it met the gates when it was looked at last.
     pub checks: Checks,
+}
+
+/// What runs beside the champion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Shadow,
+    Canary,
+}
+
+impl Beside {
+    /// What is recorded when it ends.
+    pub(super) const fn ended(self) -> Action {
+        match self {
+            Self::Shadow => Action::ShadowEnded,
+            Self::Canary => Action::CanaryEnded,
+        }
+    }
 }
 
 /// How far a version has come that is not in force.
@@ -226,12 +243,12 @@ impl<S> Versions<S> {
         }
     }
 
-    /// It did not. What was loaded of it and is not in force.
+    /// It did not. What was loaded of it, unless it is in force or a rollback leads to it.
     pub(super) fn refused(&mut self, key: &str, checks: Checks, reason: String) -> Option<Arc<S>> {
-        let serves = self.serves(key);
+        let stays = self.in_force().any(|one| one == key);
         let entry = self.list.get_mut(key)?;
         (entry.checks, entry.reason, entry.come) = (checks, Some(reason), Come::Refused);
-        if serves { None } else { entry.warm.take() }
+        if stays { None } else { entry.warm.take() }
     }
 
     /// Its model, loaded and not refused since.
@@ -266,6 +283,14 @@ impl<S> Versions<S> {
         } else {
             Some(before)
         };
+    }
+
+    /// Which version runs beside the champion, and its share.
+    pub(super) fn beside(&mut self, beside: Beside) -> &mut Option<(String, u16)> {
+        match beside {
+            Beside::Shadow => &mut self.shadow,
+            Beside::Canary => &mut self.canary,
+        }
     }
 
     /// Whether it was rolled back and nobody has brought it back since.
@@ -307,7 +332,7 @@ impl<S> Versions<S> {
         self.in_force().any(|one| one == key) && self.previous.as_deref() != Some(key)
     }
 
-    /// What must stay loaded.
+    /// What must stay loaded: what scores rows, and the version before.
     fn in_force(&self) -> impl Iterator<Item = &str> {
         let shares = self.canary.iter().chain(&self.shadow).map(|(key, _)| key);
         self.champion.iter().chain(&self.previous).chain(shares).map(String::as_str)

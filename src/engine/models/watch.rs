@@ -14,7 +14,7 @@ pub struct WatchOptions {
     pub window: Duration,
     /// Rows that must have come before anything is said.
     pub least: u64,
-    /// The share of rows without a score, 0 to 1.
+    /// The share of rows without a score, 0 to 1; or twice what it was before.
     pub max_errors: Option<f64>,
     /// The time that 99 of 100 single rows stay within; or within twice what they took before.
     pub max_latency: Option<Duration>,
@@ -28,8 +28,11 @@ pub(super) fn verdict(options: &WatchOptions, now: &Counts, before: Option<&Coun
     if rows < options.least {
         return None;
     }
+    let before = before.filter(|before| before.scored() + before.failed() >= options.least);
     if let Some(most) = options.max_errors
         && now.error_rate() > most
+        // Where rows of the version before got none as often, deadlines are short or callers many.
+        && before.is_none_or(|before| now.error_rate() > before.error_rate() * 2.0)
     {
         let (rate, failed) = (now.error_rate() * 100.0, now.failed());
         return Some(format!(
@@ -37,7 +40,7 @@ pub(super) fn verdict(options: &WatchOptions, now: &Counts, before: Option<&Coun
             most * 100.0
         ));
     }
-    let before_took = before.filter(|before| before.scored() >= options.least).and_then(|before| before.quantile(0.99));
+    let before_took = before.and_then(|before| before.quantile(0.99));
     if let (Some(most), Some(found)) = (options.max_latency, now.quantile(0.99))
         && found > most
         // Where the version before took about as long, the machine is slow and not the version.
@@ -105,6 +108,14 @@ mod tests {
         assert!(verdict(&OPTIONS, &took(20), Some(&took(5))).is_some());
         let few = counts(99, 0.1, Duration::from_millis(15), 0);
         assert!(verdict(&OPTIONS, &took(20), Some(&few)).is_some(), "of too few rows nothing is known");
+    }
+
+    #[test]
+    fn callers_that_leave_no_time_are_no_fault_of_the_version() {
+        let failed = |failed: u64| counts(1_000, 0.1, Duration::from_millis(1), failed);
+        assert_eq!(verdict(&OPTIONS, &failed(100), Some(&failed(80))), None);
+        assert!(verdict(&OPTIONS, &failed(100), Some(&failed(20))).is_some());
+        assert!(verdict(&OPTIONS, &failed(100), None).is_some());
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn signature_of(place: &Path) -> Signature {
     let mut signature: Signature = entries
         .flatten()
         .filter_map(|entry| {
-            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            // Of the file itself, where a link leads to it.
+            let metadata = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file)?;
             Some((entry.file_name().to_string_lossy().into_owned(), metadata.len(), metadata.modified().ok()))
         })
         .collect();
