@@ -47,19 +47,22 @@ impl Model {
         }
         let (ready, runtime, placement) = made?;
         checks.say(Gate::Tensors, placement.to_string());
-        let Ready { sessions, inline, explaining } = ready;
+        let Ready { sessions, matrices, inline, explaining } = ready;
         let feeds = sessions.first().map(|session| session.feeds().to_vec()).unwrap_or_default();
         let limits = Limits { max_batch: options.max_batch.max(1), max_queue: options.max_queue.max(1), inline };
         let pool = Pool::start(sessions, limits)
             .map_err(|error| ModelError::Runtime(format!("a worker thread of the model cannot start: {error}")))?;
-        let (spare_explainer, spare) = (None.into(), Vec::new().into());
+        let (spare_explainer, spare) = (None.into(), vec![matrices].into());
         Ok(Self { package, pool, explaining, spare_explainer, spare, feeds, runtime, placement })
     }
 }
 
 /// What passed every check.
 struct Ready {
+    /// The workers' own.
     sessions: Vec<Session>,
+    /// The first one for matrices: the stream's batches wait for none to be opened.
+    matrices: Session,
     /// The most rows that a caller runs itself.
     inline: usize,
     explaining: Option<ExplanationThread>,
@@ -73,11 +76,16 @@ fn ready(
 ) -> Result<Ready, ModelError> {
     let max_batch = options.max_batch.max(1);
     let refused = |error: InferError| fault(&package.graph.file, &error.to_string());
-    let opened = (0..options.workers.max(1)).map(|_| open(package, runtime)).collect();
-    let mut sessions: Vec<Session> = checks.hold(Gate::Tensors, opened)?;
+    let opened: Result<Vec<Session>, ModelError> =
+        (0..options.workers.max(1)).map(|_| open(package, runtime)).collect();
+    let opened = opened.and_then(|sessions| Ok((sessions, open(package, runtime)?)));
+    let (mut sessions, mut matrices) = checks.hold(Gate::Tensors, opened)?;
     let warmed = sessions.iter_mut().map(|session| warm(session, package, max_batch).map_err(refused)).collect();
     let warmed: Vec<Warmed> = checks.hold(Gate::WarmUp, warmed)?;
-    let held = sessions.iter_mut().try_for_each(|session| hold_golden(session, package).map_err(refused));
+    let held = sessions
+        .iter_mut()
+        .chain([&mut matrices])
+        .try_for_each(|session| hold_golden(session, package).map_err(refused));
     checks.hold(Gate::Golden, held)?;
     if let Some(session) = sessions.first_mut() {
         checks.hold(Gate::Finite, hold_finite(session, package).map_err(refused))?;
@@ -86,7 +94,7 @@ fn ready(
     let row = warmed.iter().map(|warmed| warmed.row).max().unwrap_or_default();
     hold_latency(row, options.latency_budget, package, checks)?;
     let inline = warmed.iter().map(|warmed| warmed.inline).min().unwrap_or(0);
-    Ok(Ready { sessions, inline, explaining })
+    Ok(Ready { sessions, matrices, inline, explaining })
 }
 
 /// A session of `package`, checked against its manifest.

@@ -266,6 +266,15 @@ fn what_is_no_model_is_refused() {
 }
 
 #[test]
+fn the_first_matrix_waits_for_no_session_to_be_opened() {
+    let model = load(package().path()).unwrap();
+    let spare = || model.spare.lock().unwrap().len();
+    assert_eq!(spare(), 1);
+    model.infer_matrix(&rows(2).concat()).unwrap();
+    assert_eq!(spare(), 1);
+}
+
+#[test]
 fn golden_rows_must_score_as_they_did() {
     let folder = package();
     let file = folder.path().join("golden.json");

@@ -1,10 +1,10 @@
 //! The book of the stack: the instance's own journal first, then PostgreSQL, where all instances meet.
 //!
 //! ```text
-//! change ─▶ journal (on the disk: it may take effect) ─▶ PostgreSQL, as soon as it answers ─▶ the wish that stands
+//! change ─▶ journal (on the disk: it may take effect) ─made─▶ PostgreSQL, as soon as it answers ─▶ the wish that stands
 //! ```
 //!
-//! Invariant: what is in the journal comes to PostgreSQL, in its order, however long that is away.
+//! Invariant: what is in the journal comes to PostgreSQL, however long that is away.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::engine::models::{Book, Change, VersionId, Wanted};
 use crate::engine::ports::{LogError, Reading};
 
 /// Changes that are written together.
-const TOGETHER: usize = 100;
+const TOGETHER: usize = 1_000;
 /// Changes of the journal that a start writes again: PostgreSQL knows most of them, and one row is one row.
 const AGAIN: usize = 10_000;
 
@@ -85,14 +85,14 @@ impl Sender {
 
 impl Book for SharedBook {
     fn record(&self, change: Change) -> Reading<'_, ()> {
-        Box::pin(async move {
-            self.journal.record(change.clone()).await?;
-            self.sender.unsent().push_back(change);
-            // Others need not wait until somebody asks here.
-            let sender = Arc::clone(&self.sender);
-            tokio::spawn(async move { drop(sender.send().await) });
-            Ok(())
-        })
+        Box::pin(async move { self.journal.record(change).await })
+    }
+
+    fn share(&self, changes: Vec<Change>) {
+        self.sender.unsent().extend(changes);
+        // Others need not wait until somebody asks here.
+        let sender = Arc::clone(&self.sender);
+        tokio::spawn(async move { drop(sender.send().await) });
     }
 
     fn changes(&self, most: usize) -> Reading<'_, Vec<Change>> {

@@ -34,6 +34,7 @@ impl Answer {
 
 /// One keep-alive connection.
 pub(crate) struct Client {
+    host: String,
     stream: BufReader<TcpStream>,
 }
 
@@ -42,7 +43,7 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { host: address.to_owned(), stream: BufReader::new(stream) })
     }
 
     /// Sends bytes as they are.
@@ -57,7 +58,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: assay\r\ncontent-length: {}\r\n", body.len());
+        let (host, length) = (&self.host, body.len());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -12,6 +12,7 @@ use super::*;
 #[derive(Debug, Default)]
 struct Hall {
     wanted: Mutex<Option<Wanted>>,
+    changes: Mutex<Vec<Change>>,
     named: Mutex<Option<VersionId>>,
     away: AtomicBool,
 }
@@ -30,6 +31,7 @@ impl HallBook {
             return Err(LogError::Failed("away".into()));
         }
         for change in self.unsent.lock().unwrap().drain(..) {
+            self.hall.changes.lock().unwrap().push(change.clone());
             if change.is_by_alias() {
                 *self.hall.named.lock().unwrap() = change.to.clone();
             }
@@ -37,20 +39,32 @@ impl HallBook {
             if change.action.is_wish() && wanted.as_ref().is_none_or(|known| known.at < change.at) {
                 let taken_back = change.from.filter(|_| change.action.takes_back());
                 let Change { at, by, why, .. } = change;
-                *wanted = Some(Wanted { id: change.to.unwrap(), at, by, why, taken_back });
+                *wanted = Some(Wanted { id: change.to.unwrap(), at, by, why, taken_back, gone: Vec::new() });
             }
         }
         Ok(())
+    }
+
+    /// The wish, with what the rows of all instances say of rollbacks.
+    fn wish(&self) -> Option<Wanted> {
+        let mut wanted = self.hall.wanted.lock().unwrap().clone()?;
+        let mut changes = self.hall.changes.lock().unwrap().clone();
+        changes.sort_by_key(|change| change.at);
+        for change in changes.into_iter().filter(|change| change.action.is_wish()) {
+            wanted.gone.retain(|gone| Some(gone) != change.to.as_ref());
+            wanted.gone.extend(change.from.filter(|_| change.action.takes_back()));
+        }
+        Some(wanted)
     }
 }
 
 impl Book for HallBook {
     fn record(&self, change: Change) -> Reading<'_, ()> {
-        Box::pin(async move {
-            self.own.record(change.clone()).await?;
-            self.unsent.lock().unwrap().push(change);
-            Ok(())
-        })
+        Box::pin(async move { self.own.record(change).await })
+    }
+
+    fn share(&self, changes: Vec<Change>) {
+        self.unsent.lock().unwrap().extend(changes);
     }
 
     fn changes(&self, most: usize) -> Reading<'_, Vec<Change>> {
@@ -67,7 +81,7 @@ impl Book for HallBook {
     fn meet(&self) -> Reading<'_, Option<Wanted>> {
         Box::pin(async {
             self.send()?;
-            Ok(self.hall.wanted.lock().unwrap().clone())
+            Ok(self.wish())
         })
     }
 }
@@ -96,6 +110,13 @@ impl Instance {
         let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
         let models = models_over(&house, shelf, book, options);
         Self { house, models }
+    }
+
+    /// What another process of it would be made of.
+    fn again(&self, hall: &Arc<Hall>, shelf: &Arc<Shelf>, options: ModelsOptions) -> Models<Scored> {
+        let own = LogBook(self.house.log.clone() as Arc<dyn Log>);
+        let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
+        models_over(&self.house, shelf, book, options)
     }
 
     fn active(&self) -> String {
@@ -337,4 +358,107 @@ async fn what_an_alias_names_comes_once_and_a_rollback_holds_until_it_moves() {
         one.models.tick().await;
     }
     assert_eq!(one.active(), "2");
+}
+
+#[tokio::test]
+async fn a_rollback_is_followed_at_once_although_a_gate_of_today_refuses_the_version_before() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!(other.active(), "2");
+    shelf.publish("1", 1, Loads::Not("slow here, today"));
+    other.models.verify("fraud/1").await.unwrap_err();
+    let loads = shelf.loaded("1");
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((other.active(), other.last().await.action), ("1".into(), Action::FollowedBack));
+    assert_eq!(shelf.loaded("1"), loads, "it was loaded all the time");
+}
+
+#[tokio::test]
+async fn no_way_leads_back_to_what_was_rolled_back_while_an_instance_did_not_look() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    shelf.publish("4", 0, Loads::Well(1.0));
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    one.models.activate("fraud/3", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    // Both of them between two looks of the other: of the wishes only the last is there to be seen.
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.activate("fraud/4", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    assert_eq!((other.active(), other.last().await.action), ("4".into(), Action::Followed));
+    // What is bad about it shows here, and the way back is the version before the one that went.
+    other.models.rollback(&ann()).await.unwrap();
+    other.models.follow().await;
+    one.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
+    // One that was away with version 3 in force learns it too.
+    one.models.activate("fraud/3", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.activate("fraud/2", &ann()).await.unwrap();
+    one.models.follow().await;
+    let again = other.again(&hall, &shelf, QUIET);
+    again.resume().await.unwrap();
+    assert_eq!(other.active(), "2");
+    assert!(matches!(again.rollback(&ann()).await, Err(ModelsError::NotNow(_))), "version 3 does not come back");
+}
+
+#[tokio::test]
+async fn who_comes_late_does_not_watch_anew_what_the_others_watched_to_the_end() {
+    let window = QUIET.watch.window.as_millis() as i64;
+    // By its clock the window is over, or has just begun.
+    for (ahead, stays) in [(window + 1_000, "2"), (1_000, "1")] {
+        let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+        let (one, _other) = both(&hall, &shelf, 0, QUIET).await;
+        let late = Instance::new(&hall, &shelf, ahead, QUIET).await;
+        assert_eq!(late.active(), "1");
+        one.models.activate("fraud/2", &ann()).await.unwrap();
+        one.models.follow().await;
+        // It was away meanwhile, and its start is rough.
+        let again = late.again(&hall, &shelf, QUIET);
+        again.resume().await.unwrap();
+        again.tick().await;
+        assert_eq!(late.active(), "2");
+        late.house.engine.model().unwrap().set(Scores::Broken);
+        for number in 0..60 {
+            late.decide(&format!("tx{number}")).await;
+        }
+        again.judge().await;
+        assert_eq!(late.active(), stays, "{ahead}");
+    }
+}
+
+#[tokio::test]
+async fn a_wish_that_was_recorded_too_late_and_not_made_is_followed_by_nobody() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let options = ModelsOptions { record_wait: Duration::from_millis(20), ..QUIET };
+    let (one, other) = both(&hall, &shelf, 0, options).await;
+    one.models.verify("fraud/2").await.unwrap();
+    one.house.log.set_mood(Mood::Silent);
+    let late = one.models.activate("fraud/2", &ann()).await;
+    assert!(matches!(late, Err(ModelsError::Unrecorded(_))), "{late:?}");
+    let known = hall.changes.lock().unwrap().len();
+    // The record comes, and the one that takes it back takes its time.
+    one.house.log.set_mood(Mood::Well);
+    one.house.log.set_mood(Mood::Silent);
+    for _ in 0..3 {
+        one.models.follow().await;
+        other.models.follow().await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
+    one.house.log.set_mood(Mood::Well);
+    while hall.changes.lock().unwrap().len() < known + 2 {
+        one.models.follow().await;
+        tokio::task::yield_now().await;
+    }
+    other.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
 }

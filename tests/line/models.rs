@@ -664,6 +664,31 @@ async fn what_was_published_while_nobody_ran_comes_by_itself_unless_somebody_kne
 }
 
 #[tokio::test]
+async fn of_two_that_are_new_the_newest_that_passes_comes() {
+    let desk = desk_of(ModelsOptions { newest: true, ..OPTIONS }).await;
+    desk.models.resume().await.unwrap();
+    desk.shelf.publish("3", 3, Loads::Well(1.0));
+    desk.shelf.publish("4", 4, Loads::Not("golden row 4 scores 0.5 and 0.25 ± 0.001 is expected"));
+    desk.models.tick().await;
+    assert_eq!((desk.deciding("a").await.as_str(), desk.stage("4")), ("3", Stage::Refused));
+}
+
+#[tokio::test]
+async fn what_decided_once_does_not_come_by_itself_after_a_gate_refused_and_passed_it() {
+    let desk = desk_of(ModelsOptions { newest: true, ..OPTIONS }).await;
+    desk.models.resume().await.unwrap();
+    desk.models.activate("fraud/1", &ann()).await.unwrap();
+    desk.shelf.publish("2", 2, Loads::Not("slow today"));
+    desk.models.verify("fraud/2").await.unwrap_err();
+    desk.shelf.publish("2", 2, Loads::Well(1.0));
+    desk.models.verify("fraud/2").await.unwrap();
+    // One that is older than it makes the newest be looked for.
+    desk.shelf.publish("0", 0, Loads::Well(1.0));
+    desk.models.tick().await;
+    assert_eq!(desk.deciding("a").await, "1", "a person wanted so");
+}
+
+#[tokio::test]
 async fn a_canary_that_fails_rows_ends_by_itself() {
     let desk = desk().await;
     desk.models.canary("fraud/2", 10_000, &ann()).await.unwrap();

@@ -153,6 +153,8 @@ pub struct Wanted {
     pub why: String,
     /// The version that was rolled back for it; absent where none was.
     pub taken_back: Option<VersionId>,
+    /// Every version of which the last that any instance recorded is that it was rolled back.
+    pub gone: Vec<VersionId>,
 }
 
 /// Who asks for a change, and why.

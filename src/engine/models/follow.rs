@@ -50,15 +50,25 @@ impl<S: Scorer> Models<S> {
         *shared.unmet.lock().unwrap_or_else(PoisonError::into_inner) = unmet;
     }
 
-    /// What a wish says, whether or not anything is to be done for it: how late it is, and which version was rolled back for it.
+    /// What a wish says, whether or not anything is to be done for it: how late it is, and which versions were rolled back. The one
+    /// that decides here may be among them: it goes as soon as the wish is met, and no way leads back to it.
     pub(super) fn note_wanted(&self, wanted: &Wanted) {
         self.note_time(wanted.at);
         *self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted.clone());
-        let Some(back) = &wanted.taken_back else { return };
+        if self.wished() > wanted.at {
+            // Somebody asked for something here that the others have not seen yet.
+            return;
+        }
         let mut versions = self.versions();
-        let key = back.key();
-        if versions.id(&key).as_ref() == Some(back) && versions.champion.as_ref() != Some(&key) {
-            versions.take_back(&key);
+        for id in &wanted.gone {
+            let key = id.key();
+            if versions.id(&key).as_ref() == Some(id) {
+                versions.take_back(&key);
+            }
+        }
+        let key = wanted.id.key();
+        if versions.champion.as_ref() == Some(&key) {
+            versions.bring_back(&key);
         }
     }
 
@@ -101,7 +111,8 @@ impl<S: Scorer> Models<S> {
             let reason = "here it has other content".to_owned();
             return Err(ModelsError::Refused { version: key, reason });
         }
-        let model = self.prepare(&key, false).await?;
+        let model =
+            if self.is_way_back(&key) { self.of_before(&key).await? } else { self.prepare(&key, false).await? };
         if self.ask_again().await.is_some_and(|now| now != *wanted) {
             // That took so long that they want something else: the next round sees to it.
             return Ok(());
@@ -118,6 +129,8 @@ impl<S: Scorer> Models<S> {
         let goes_back = wanted.taken_back.is_some() && wanted.taken_back == deciding;
         let action = if goes_back { Action::FollowedBack } else { Action::Followed };
         let asked = Asked { by: wanted.by.clone(), why: wanted.why.clone() };
-        self.put_in_force(&key, model, action, &asked).await
+        self.put_in_force(&key, model, action, &asked).await?;
+        self.watch_since(wanted.at);
+        Ok(())
     }
 }

@@ -252,6 +252,7 @@ impl<S: Scorer> Models<S> {
             if self.is_unwanted(&key) {
                 // Here it decides already; that it is to decide everywhere is news.
                 self.record(Action::Activated, asked, (Some(&key), Some(&key)), None).await?;
+                self.versions().bring_back(&key);
             }
             return self.show(&key);
         }
@@ -271,12 +272,7 @@ impl<S: Scorer> Models<S> {
     async fn roll_back(&self, asked: &Asked, expected: Option<&str>) -> Result<Version, ModelsError> {
         let none = || ModelsError::NotNow("no version before is kept: activate one by name".into());
         let before = self.versions().previous.clone().ok_or_else(none)?;
-        // Loaded already, but for the first moments after a start. It decided: no gate of today keeps it from coming back.
-        let loaded = self.versions().warm(&before);
-        let model = match loaded {
-            Some(model) => model,
-            None => self.prepare(&before, false).await?,
-        };
+        let model = self.of_before(&before).await?;
         let _one = self.shared.switching.lock().await;
         let (key, deciding) = {
             let versions = self.versions();

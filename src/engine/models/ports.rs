@@ -116,8 +116,12 @@ pub trait Comparisons: Send + Sync + Debug {
 
 /// Where changes are recorded.
 pub trait Book: Send + Sync + Debug {
-    /// Returns once the change survives a crash of this process.
+    /// Returns once the change survives a crash of this process. Other instances do not see it yet.
     fn record(&self, change: Change) -> Reading<'_, ()>;
+
+    /// What was recorded and made, or recorded and taken back, is to be seen by all instances, as soon as they can be met. What a
+    /// process recorded and did not share before it ended the next one shares.
+    fn share(&self, _changes: Vec<Change>) {}
 
     /// The newest changes, oldest first, at most `most`.
     fn changes(&self, most: usize) -> Reading<'_, Vec<Change>>;

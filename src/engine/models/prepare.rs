@@ -86,7 +86,12 @@ impl<S: Scorer> Models<S> {
         let (loaded, held) = self.shared.bench.run(work).await?;
         *checks = held;
         let model = loaded.map_err(|error| error.to_string())?;
-        self.hold_in_service(key, model, checks).await
+        let passed = self.hold_in_service(key, Arc::clone(&model), checks).await;
+        if passed.is_err() {
+            // Its threads end and its memory goes back where that holds up nobody.
+            self.leave(vec![model]);
+        }
+        passed
     }
 
     /// The gates that ask what is there at the moment: the catalogue, history, recent traffic.
@@ -99,16 +104,27 @@ impl<S: Scorer> Models<S> {
         Ok(model)
     }
 
+    /// The model of a version that decided before: loaded already, but for the first moments after a start. No gate of today keeps
+    /// it from coming back.
+    pub(super) async fn of_before(&self, key: &str) -> Result<Arc<S>, ModelsError> {
+        let loaded = self.versions().warm(key);
+        match loaded {
+            Some(model) => Ok(model),
+            None => self.prepare(key, false).await,
+        }
+    }
+
     /// Whether a gate is left open: history or traffic said too little when the version was held against them. What is in force
     /// is past that.
     fn is_open(&self, key: &str) -> bool {
         let versions = self.versions();
+        let may_close = |gate| match gate {
+            Gate::History => true,
+            Gate::Distribution => self.shared.options.max_shift.is_some(),
+            _ => false,
+        };
         versions.champion.as_deref() != Some(key)
-            && versions
-                .checks(key)
-                .list()
-                .iter()
-                .any(|check| matches!(check.gate, Gate::History | Gate::Distribution) && check.met == Met::Skipped)
+            && versions.checks(key).list().iter().any(|check| check.met == Met::Skipped && may_close(check.gate))
     }
 
     /// A version may look back no further than history reaches, but for what the active version reads as well.
@@ -172,7 +188,7 @@ impl<S: Scorer> Models<S> {
     }
 
     /// Whether a rollback leads to it, here or by the wish of all instances.
-    fn is_way_back(&self, key: &str) -> bool {
+    pub(super) fn is_way_back(&self, key: &str) -> bool {
         let wanted = self.wanted();
         let versions = self.versions();
         let back = wanted.filter(|wanted| wanted.id.key() == key).and_then(|wanted| wanted.taken_back);

@@ -32,8 +32,11 @@ impl<S: Scorer> Models<S> {
             if written.is_ok() {
                 models.shared.engine.core.observer.model_changed(action);
             }
-            if let Err(Ok(())) = told.send(written) {
-                models.take_record_back(change).await;
+            let is_there = written.is_ok();
+            match told.send(written) {
+                Err(Ok(())) => models.take_record_back(change).await,
+                Ok(()) if is_there => models.shared.book.share(vec![change]),
+                _ => {}
             }
         });
         let wait = self.shared.options.record_wait;
@@ -107,8 +110,8 @@ impl<S: Scorer> Models<S> {
             (versions.champion.clone(), versions.shadow.clone(), versions.canary.clone())
         };
         let (action, to, basis_points) = match late.action {
-            // A refusal changes nothing.
-            Action::Refused => return,
+            // A refusal changes nothing: it was one.
+            Action::Refused => return self.shared.book.share(vec![late]),
             Action::Shadowed | Action::ShadowEnded => match shadow {
                 Some((key, share)) => (Action::Shadowed, Some(key), Some(share)),
                 None => (Action::ShadowEnded, None, None),
@@ -131,9 +134,11 @@ impl<S: Scorer> Models<S> {
             // It undoes that one wish and none that somebody had since.
             change.at = Millis(late.at.0.saturating_add(1));
         }
-        match self.shared.book.record(change).await {
+        match self.shared.book.record(change.clone()).await {
             Ok(()) => {
-                tracing::warn!(version = wanted, "a change was recorded too late, and is taken back in the record")
+                tracing::warn!(version = wanted, "a change was recorded too late, and is taken back in the record");
+                // Together: nobody follows a wish that is taken back.
+                self.shared.book.share(vec![late, change]);
             }
             Err(error) => {
                 tracing::error!(version = wanted, %error, "a change that was not made stays in the record");

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::change::{Action, Asked, Change, VersionId, Wanted};
 use super::{LOOK_BACK, Models, ModelsError, Watched};
+use crate::base::clock::Millis;
 use crate::engine::lineup::Lineup;
 use crate::engine::ports::Scorer;
 
@@ -35,7 +36,7 @@ impl<S: Scorer> Models<S> {
         let recorded = self.recorded(&changes);
         wish.iter().for_each(|wish| self.note_wanted(wish));
         let last = recorded.first().cloned();
-        let wanted = wish.filter(|wish| self.is_known(&wish.id)).map(|wish| wish.id.key());
+        let wanted = wish.as_ref().filter(|wish| self.is_known(&wish.id)).map(|wish| wish.id.key());
         let named = self.shared.registry.wanted().map(|id| id.key());
         let mut failed = Vec::new();
         for key in wanted.iter().cloned().chain(recorded).chain(named).chain(self.newest_first()) {
@@ -63,6 +64,9 @@ impl<S: Scorer> Models<S> {
                     }
                 };
                 self.put_in_force(&key, model, action, &Asked::by_itself(why)).await?;
+                if let Some(wish) = wish.as_ref().filter(|_| is_wanted) {
+                    self.watch_since(wish.at);
+                }
                 self.remember(last.filter(|last| !failed.contains(last)));
             }
             self.resume_beside(&changes).await;
@@ -202,13 +206,27 @@ impl<S: Scorer> Models<S> {
     /// Watches a version on that came into force a moment before this process.
     fn watch_on(&self, changes: &[Change]) {
         let Some(last) = changes.iter().rev().find(|change| change.action.moves_champion()) else { return };
-        // A wish may be of a moment later than the clock's.
-        let ago = self.shared.clock.now().0.saturating_sub(last.at.0).max(0).unsigned_abs();
-        let since = Instant::now().checked_sub(Duration::from_millis(ago));
-        let (Some(since), Some(prepared)) = (since, self.shared.engine.lineup().champion) else { return };
+        let (Some(since), Some(prepared)) = (self.instant_of(last.at), self.shared.engine.lineup().champion) else {
+            return;
+        };
         if let Some(to) = last.to.as_ref().filter(|_| !last.action.takes_back()) {
             *self.watched() = Some(Watched { key: to.key(), prepared, since, before: None, is_new: false });
         }
+    }
+
+    /// What came into force at the wish of all instances is watched from that moment on: whoever comes later has the rest of the
+    /// time, and does not take back from all of them what the others watched to the end.
+    pub(super) fn watch_since(&self, at: Millis) {
+        let since = self.instant_of(at);
+        let mut watched = self.watched();
+        *watched = watched.take().zip(since).map(|(watched, since)| Watched { since, ..watched });
+    }
+
+    /// A moment by the clock; now where it is still to come, `None` where it is further back than anybody counts.
+    fn instant_of(&self, at: Millis) -> Option<Instant> {
+        // A wish may be of a moment later than the clock's.
+        let ago = self.shared.clock.now().0.saturating_sub(at.0).max(0).unsigned_abs();
+        Instant::now().checked_sub(Duration::from_millis(ago))
     }
 
     fn remember(&self, before: Option<String>) {

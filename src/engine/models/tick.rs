@@ -112,14 +112,19 @@ impl<S: Scorer> Models<S> {
         }
     }
 
-    /// Prepares the newest version, and puts it in force where that is wanted and it is new to deciding.
+    /// Prepares the newest version that passes, and puts it in force where that is wanted and it is new to deciding.
     async fn prepare_newest(&self) {
-        let Some(key) = self.versions().newest() else { return };
-        if self.versions().champion.as_ref() == Some(&key) {
-            return;
-        }
-        if let Err(error) = self.come_as_newest(&key).await {
+        loop {
+            let key = {
+                let versions = self.versions();
+                versions.newest().filter(|key| versions.champion.as_ref() != Some(key))
+            };
+            let Some(key) = key else { return };
+            let Err(error) = self.come_as_newest(&key).await else { return };
             tracing::warn!(%error, "the newest version does not come into force");
+            if !self.versions().is_refused(&key) {
+                return;
+            }
         }
     }
 

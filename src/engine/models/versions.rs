@@ -113,7 +113,6 @@ impl Beside {
 enum Come {
     Discovered,
     Verified,
-    Retired,
     Refused,
 }
 
@@ -124,6 +123,8 @@ struct Entry<S> {
     reason: Option<String>,
     checks: Checks,
     warm: Option<Arc<S>>,
+    /// It decided once.
+    decided: bool,
     /// It was rolled back: only a person brings it back.
     taken_back: bool,
 }
@@ -163,6 +164,7 @@ impl<S> Versions<S> {
             reason: None,
             checks: Checks::default(),
             warm: None,
+            decided: false,
             taken_back: false,
         };
         self.list.insert(key, entry);
@@ -182,7 +184,7 @@ impl<S> Versions<S> {
     /// It decided once, in an earlier process.
     pub(super) fn note_decided(&mut self, key: &str) {
         if let Some(entry) = self.list.get_mut(key) {
-            entry.come = Come::Retired;
+            entry.decided = true;
         }
     }
 
@@ -237,9 +239,7 @@ impl<S> Versions<S> {
             entry.checks = checks;
             entry.reason = None;
             entry.warm = Some(model);
-            if entry.come != Come::Retired {
-                entry.come = Come::Verified;
-            }
+            entry.come = Come::Verified;
         }
     }
 
@@ -258,10 +258,11 @@ impl<S> Versions<S> {
 
     /// Whether it decided once, as far as this process knows.
     pub(super) fn has_decided(&self, key: &str) -> bool {
-        self.list.get(key).is_some_and(|entry| entry.come == Come::Retired)
+        self.list.get(key).is_some_and(|entry| entry.decided)
     }
 
-    /// `key` decides from now on; the one before is kept as the previous one, or taken back.
+    /// `key` decides from now on. The one before is kept as the previous one, or taken back; where it was rolled back elsewhere
+    /// meanwhile, the way back is the one that there was.
     pub(super) fn decides(&mut self, key: &str, model: Arc<S>, take_back: Option<String>) {
         let before = self.champion.replace(key.to_owned());
         if self.canary.as_ref().is_some_and(|(canary, _)| canary == key) {
@@ -271,18 +272,21 @@ impl<S> Versions<S> {
             self.shadow = None;
         }
         if let Some(entry) = self.list.get_mut(key) {
-            (entry.come, entry.reason, entry.taken_back) = (Come::Retired, None, false);
+            (entry.come, entry.reason) = (Come::Verified, None);
+            (entry.decided, entry.taken_back) = (true, false);
             entry.warm = Some(model);
         }
         let Some(before) = before.filter(|before| before != key) else { return };
-        self.previous = if let Some(reason) = take_back {
+        if let Some(reason) = take_back {
             if let Some(entry) = self.list.get_mut(&before) {
                 (entry.reason, entry.taken_back) = (Some(reason), true);
             }
-            None
-        } else {
-            Some(before)
-        };
+            self.previous = None;
+        } else if !self.is_taken_back(&before) {
+            self.previous = Some(before);
+        } else if self.previous.as_deref() == Some(key) {
+            self.previous = None;
+        }
     }
 
     /// Which version runs beside the champion, and its share.
@@ -303,9 +307,20 @@ impl<S> Versions<S> {
         self.list.get(key).is_some_and(|entry| entry.come == Come::Refused)
     }
 
+    /// It was rolled back, here or elsewhere: no way leads back to it.
     pub(super) fn take_back(&mut self, key: &str) {
         if let Some(entry) = self.list.get_mut(key) {
             entry.taken_back = true;
+        }
+        if self.previous.as_deref() == Some(key) {
+            self.previous = None;
+        }
+    }
+
+    /// Somebody asked for it by name since.
+    pub(super) fn bring_back(&mut self, key: &str) {
+        if let Some(entry) = self.list.get_mut(key) {
+            entry.taken_back = false;
         }
     }
 
@@ -355,10 +370,10 @@ impl<S> Versions<S> {
         }
         match (entry.come, entry.warm.is_some()) {
             (Come::Refused, _) => Stage::Refused,
+            _ if entry.decided => Stage::Retired,
             (Come::Verified, true) => Stage::Warm,
-            (Come::Discovered, _) => Stage::Discovered,
             (Come::Verified, false) => Stage::Verified,
-            (Come::Retired, _) => Stage::Retired,
+            (Come::Discovered, _) => Stage::Discovered,
         }
     }
 

@@ -27,6 +27,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "dismissed_rows", text: include_str!("../../../schemas/postgres/0005_dismissed_rows.sql") },
     Migration { name: "models", text: include_str!("../../../schemas/postgres/0006_models.sql") },
     Migration { name: "active_models", text: include_str!("../../../schemas/postgres/0007_active_models.sql") },
+    Migration { name: "gone_models", text: include_str!("../../../schemas/postgres/0008_gone_models.sql") },
 ];
 
 /// Brings the schema to the version of `migrations`.

@@ -2,9 +2,8 @@
 //!
 //! Invariant: a change is one row however often it is written; of two wishes the newer stays, whichever comes first.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::connection::{Session, Slot};
@@ -12,7 +11,7 @@ use super::fault::PostgresError;
 use super::statements::quoted;
 use super::{MIGRATIONS, PostgresStore, migrate};
 use crate::base::clock::Millis;
-use crate::engine::models::{BY_ALIAS, Change, ITSELF, VersionId, Wanted};
+use crate::engine::models::{Action, BY_ALIAS, Change, ITSELF, VersionId, Wanted};
 
 /// The session that speaks of the models.
 #[derive(Debug, Default)]
@@ -82,68 +81,66 @@ impl PostgresStore {
     }
 }
 
+/// Changes that are written together are written in one statement: all of them or none, in one question, and of their wishes the
+/// newest.
 async fn exchange(client: &Client, schema: &str, changes: &[Change]) -> Result<Option<Wanted>, PostgresError> {
-    let enter = format!(
-        "INSERT INTO {schema}.fraud_model_changes (change_id, changed_at, action, changed_by, why, from_model, from_version,
-             from_digest, to_model, to_version, to_digest, basis_points, gates)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (change_id) DO NOTHING"
-    );
-    let wish = format!(
-        "INSERT INTO {schema}.fraud_model_wanted AS known (model, model_version, digest, changed_at, changed_by, why, back_model, back_version, back_digest)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (one) DO UPDATE SET model = excluded.model, model_version = excluded.model_version,
-             digest = excluded.digest, changed_at = excluded.changed_at, changed_by = excluded.changed_by, why = excluded.why,
-             back_model = excluded.back_model, back_version = excluded.back_version, back_digest = excluded.back_digest
-         WHERE known.changed_at < excluded.changed_at"
-    );
-    for change in changes {
-        let (from, to) = (parts(change.from.as_ref()), parts(change.to.as_ref()));
-        let at = moment(change.at);
-        let (action, share) = (change.action.as_str(), change.basis_points.map(i32::from));
-        let gates = serde_json::to_value(&change.checks).unwrap_or_default();
-        client
-            .execute(
-                &enter,
-                &[
-                    &change.id,
-                    &at,
-                    &action,
-                    &change.by,
-                    &change.why,
-                    &from.0,
-                    &from.1,
-                    &from.2,
-                    &to.0,
-                    &to.1,
-                    &to.2,
-                    &share,
-                    &gates,
-                ],
-            )
-            .await?;
-        if let (true, (Some(name), Some(version), Some(digest))) = (change.action.is_wish(), to) {
-            let back = if change.action.takes_back() { from } else { (None, None, None) };
-            let values: [&(dyn ToSql + Sync); 9] =
-                [&name, &version, &digest, &at, &change.by, &change.why, &back.0, &back.1, &back.2];
-            client.execute(&wish, &values).await?;
-        }
+    if !changes.is_empty() {
+        let given = serde_json::to_value(changes).map_err(|error| PostgresError::Refused(error.to_string()))?;
+        let words = |is: fn(Action) -> bool| -> Vec<&str> {
+            Action::ALL.into_iter().filter(|action| is(*action)).map(Action::as_str).collect()
+        };
+        client.execute(&enter(schema), &[&given, &words(Action::is_wish), &words(Action::takes_back)]).await?;
     }
     let stands = format!(
         "SELECT model, model_version, digest, changed_at, changed_by, why, back_model, back_version, back_digest
            FROM {schema}.fraud_model_wanted"
     );
-    client.query_opt(&stands, &[]).await?.as_ref().map(wanted_of).transpose()
+    let Some(row) = client.query_opt(&stands, &[]).await? else { return Ok(None) };
+    // The last that is recorded of a version counts: rolled back, or asked for since.
+    let gone = format!(
+        "SELECT DISTINCT from_model, from_version, from_digest FROM {schema}.fraud_model_changes AS back
+          WHERE action = 'rolled_back' AND NOT EXISTS (
+                SELECT FROM {schema}.fraud_model_changes AS later
+                 WHERE later.action IN ('activated', 'rolled_back') AND later.changed_at > back.changed_at
+                   AND (later.to_model, later.to_version, later.to_digest)
+                     = (back.from_model, back.from_version, back.from_digest))"
+    );
+    let gone = client.query(&gone, &[]).await?;
+    let gone = gone.iter().filter_map(|row| id_of(row, 0).transpose()).collect::<Result<_, _>>()?;
+    wanted_of(&row, gone).map(Some)
 }
 
-type Parts<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
-
-fn parts(id: Option<&VersionId>) -> Parts<'_> {
-    id.map_or((None, None, None), |id| (Some(&id.name), Some(&id.version), Some(&id.digest)))
-}
-
-fn moment(at: Millis) -> SystemTime {
-    let span = Duration::from_millis(at.0.unsigned_abs());
-    if at.0 < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span }
+/// Enters $1, changes as JSON: those that are unknown, and the newest of the actions $2 as the wish, unless a newer one stands. An
+/// action of $3 takes the version before back.
+fn enter(schema: &str) -> String {
+    format!(
+        "WITH given AS (
+             SELECT one->>'id' AS change_id,
+                    timestamptz 'epoch' + (one->>'at')::bigint * interval '1 millisecond' AS changed_at,
+                    one->>'action' AS action, one->>'by' AS changed_by, one->>'why' AS why,
+                    one#>>'{{from,name}}' AS from_model, one#>>'{{from,version}}' AS from_version,
+                    one#>>'{{from,digest}}' AS from_digest, one#>>'{{to,name}}' AS to_model,
+                    one#>>'{{to,version}}' AS to_version, one#>>'{{to,digest}}' AS to_digest,
+                    (one->>'basis_points')::integer AS basis_points, one->'checks' AS gates
+               FROM jsonb_array_elements($1::jsonb) AS one),
+         entered AS (
+             INSERT INTO {schema}.fraud_model_changes (change_id, changed_at, action, changed_by, why, from_model, from_version,
+                    from_digest, to_model, to_version, to_digest, basis_points, gates)
+             SELECT change_id, changed_at, action, changed_by, why, from_model, from_version, from_digest, to_model, to_version,
+                    to_digest, basis_points, gates
+               FROM given ORDER BY change_id
+             ON CONFLICT (change_id) DO NOTHING)
+         INSERT INTO {schema}.fraud_model_wanted AS known (model, model_version, digest, changed_at, changed_by, why, back_model,
+                back_version, back_digest)
+         SELECT to_model, to_version, to_digest, changed_at, changed_by, why, CASE WHEN back THEN from_model END,
+                CASE WHEN back THEN from_version END, CASE WHEN back THEN from_digest END
+           FROM (SELECT *, action = ANY($3::text[]) AS back FROM given
+                  WHERE action = ANY($2::text[]) AND to_model IS NOT NULL ORDER BY changed_at DESC LIMIT 1) AS wish
+         ON CONFLICT (one) DO UPDATE SET model = excluded.model, model_version = excluded.model_version,
+                digest = excluded.digest, changed_at = excluded.changed_at, changed_by = excluded.changed_by, why = excluded.why,
+                back_model = excluded.back_model, back_version = excluded.back_version, back_digest = excluded.back_digest
+         WHERE known.changed_at < excluded.changed_at"
+    )
 }
 
 /// The version of three columns, the first of them at `place`; `None` where they are null.
@@ -154,7 +151,7 @@ fn id_of(row: &Row, place: usize) -> Result<Option<VersionId>, PostgresError> {
     Ok(Some(VersionId { name, version, digest }))
 }
 
-fn wanted_of(row: &Row) -> Result<Wanted, PostgresError> {
+fn wanted_of(row: &Row, gone: Vec<VersionId>) -> Result<Wanted, PostgresError> {
     let at: SystemTime = row.try_get(3)?;
     let millis = at.duration_since(UNIX_EPOCH).map_or(0, |span| span.as_millis());
     Ok(Wanted {
@@ -163,5 +160,6 @@ fn wanted_of(row: &Row) -> Result<Wanted, PostgresError> {
         by: row.try_get(4)?,
         why: row.try_get(5)?,
         taken_back: id_of(row, 6)?,
+        gone,
     })
 }
