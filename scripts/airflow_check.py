@@ -142,7 +142,7 @@ def airflow(folder, server, *words, **more):
 
 
 def promote(folder, server, package, **more):
-    words = ["dags", "test", "assay_promote", "--conf", json.dumps({"package": str(package), "least": 100, "wait": 60})]
+    words = ["dags", "test", "assay_promote", "--conf", json.dumps({"package": str(package), "least": 100, "wait": 60, "watch": 3})]
     return airflow(folder, server, *words, **more)
 
 

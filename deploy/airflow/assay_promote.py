@@ -6,8 +6,11 @@ that is there), `assay_mlflow` (MLflow's address; empty or absent records and re
 names the version there, `champion` unless it says otherwise; empty moves none). The token of the listener is the environment variable
 ASSAY__ADMIN__TOKEN of the worker, that of MLflow MLFLOW_TRACKING_TOKEN.
 
+Its parameters are the package, `least` (transactions to compare), `wait` (seconds for them), `rules` (further options of `compare`,
+such as `--labels-needed --loss 0.01`) and `watch` (seconds that the version must stay in force: what models.watch says).
+
 A gate that refuses the version (exit status 3) and a comparison that it does not pass (4) fail their task for good; the comparison is
-ended either way, and the active version stays. The alias moves last.
+ended either way, and the active version stays. The figures are in the log of `compare`. The alias moves last, once the watch is over.
 """
 
 import datetime
@@ -26,6 +29,8 @@ VALUES = {
     "PACKAGE": "{{ params.package }}",
     "LEAST": "{{ params.least }}",
     "WAIT": "{{ params.wait }}",
+    "WATCH": "{{ params.watch }}",
+    "RULES": "{{ params.rules }}",
     "WHY": "{{ run_id }}",
 }
 # Exit status 99 is Airflow's for a task that is skipped.
@@ -47,7 +52,7 @@ with DAG(
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
     catchup=False,
     max_active_runs=1,
-    params={"package": "", "least": 1000, "wait": 3600},
+    params={"package": "", "least": 1000, "wait": 3600, "watch": 600, "rules": ""},
     # What was skipped holds nothing up.
     default_args={"retries": 0, "trigger_rule": "none_failed"},
 ) as dag:
@@ -56,10 +61,11 @@ with DAG(
     verify = step("verify")
     register = step("register", needs=["MLFLOW"])
     shadow = step("shadow")
-    compare = step("compare", '--least="$LEAST" --wait="$WAIT"')
+    compare = step("compare", '--least="$LEAST" --wait="$WAIT" --rules="$RULES"')
     activate = step("activate")
+    watch = step("watch", '--watch="$WATCH"')
     alias = step("alias", '--alias="$ALIAS"', needs=["MLFLOW", "ALIAS"])
     # Whatever came before it: nothing scores besides when the run is over.
     stop = step("stop", trigger_rule="one_failed")
-    train >> publish >> verify >> register >> shadow >> compare >> activate >> alias
-    [compare, activate] >> stop
+    train >> publish >> verify >> register >> shadow >> compare >> activate >> watch >> alias
+    [shadow, compare, activate] >> stop

@@ -1,4 +1,4 @@
-"""From a trained package to the version that decides: publish, verify, register, shadow, compare, activate, alias; or stop.
+"""From a trained package to the version that decides: publish, verify, register, shadow, compare, activate, watch, alias; or stop.
 
 In: a package (or what to train one from), the folder of versions of running instances, the listener for commands of one of
 them, and an MLflow server where there is one. Out: the version in force, or the reason why not and an exit status for Jenkins and
@@ -6,14 +6,16 @@ Airflow:
 
     0  the version is in force
     3  a gate refused it
-    4  it was compared and is not good enough, or there was too little to compare it by
+    4  it was compared and is not good enough, there was too little to compare it by, it was rolled back, or the instance says that
+       the step makes no sense as things stand
     1  anything else
 
 Each step is a word of its own, so that a pipeline shows where it stands; `all` does one after the other. A step that ran before may run
-again: publishing, verifying, registering and activating what is there already changes nothing. What decides is `rules`, pure.
+again and finds its work done; of a version that is in force already `shadow` and `compare` ask nothing more. What decides is `rules`, pure.
 
-`register` makes a version of the package in MLflow, `alias` names it there: an instance that takes its versions from MLflow
-(mlflow.url) follows the alias. `activate --alias NAME` does both, and `all --alias NAME` at its end.
+The instances must say `models.activate = "command"`: with "newest" one would put in force what is published. `register` makes a version
+of the package in MLflow, `alias` names it there: an instance that takes its versions from MLflow (mlflow.url) follows the alias, so it
+moves last, after `watch`. `activate --alias NAME` does both at once, and `all --alias NAME` at its end.
 """
 
 import argparse
@@ -35,8 +37,12 @@ from fault import Fault
 
 REFUSED = 3
 STOPPED = 4
-# How often it is asked whether enough was compared.
+# How often it is asked whether enough was compared, or it is still in force.
 LOOK = 2.0
+# An instance that does not answer for so long, seconds, is not waited for: a restart is done by then.
+PATIENCE = 60.0
+# Counts of flagged transactions are taken so much higher before they are compared: a handful says nothing.
+HANDFUL = 5
 
 
 class Stop(Exception):
@@ -57,6 +63,11 @@ def rules(compared, options):
         faults.append(f"the challenger gave {compared['failed']} rows no score")
     if compared["agreement"] < options.least_agreement:
         faults.append(f"both flag alike in {compared['agreement']:.4f} of the cases, and {options.least_agreement} is the bound")
+    champion, challenger = (compared["both_flagged"] + compared[f"{which}_only"] for which in ("champion", "challenger"))
+    ratio = (challenger + HANDFUL) / (champion + HANDFUL)
+    if not 1 / options.most_ratio <= ratio <= options.most_ratio:
+        faults.append(f"it flags {challenger} transactions where the active version flags {champion}, "
+                      f"and {options.most_ratio} times as many or as few is the bound")  # fmt: skip
     if compared["shift"] > options.most_shift:
         faults.append(f"the scores shift by {compared['shift']:.4f}, and {options.most_shift} is the bound")
     if compared["labels"]["fraud"] >= options.least_frauds:
@@ -85,7 +96,27 @@ def models(options, *words, change=False):
     done = subprocess.run([program(), *words], cwd=ROOT, text=True, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode not in (0, REFUSED, STOPPED):
         raise Fault(f"assay {' '.join(words[:3])}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.returncode, json.loads(done.stdout)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise Fault(f"assay {' '.join(words[:3])}: no JSON came, {error}") from error
+
+
+def patient(options, *words):
+    """Likewise for a question, over a restart of the instance."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return models(options, *words)
+        except Fault:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK)
+
+
+def is_active(options, key):
+    known = must(*models(options, "list"), "the versions are not told")["versions"]
+    return any(f"{one['name']}/{one['version']}" == key and one["stage"] == "active" for one in known)
 
 
 def must(status, answer, what):
@@ -130,15 +161,24 @@ def verify(options):
 
 def shadow(options):
     key = "/".join(identity(options.package))
+    if is_active(options, key):
+        say(f"{key} is in force already")
+        return
     must(*models(options, "shadow", key, "--basis-points", str(options.share), change=True), f"{key} cannot challenge")
     say(f"{key} scores {options.share} of 10000 transactions besides")
 
 
 def compare(options):
-    """Waits until enough was compared, then judges."""
+    """Waits until enough was compared, then judges. An instance has one challenger: another one's figures say nothing of this one."""
+    key = "/".join(identity(options.package))
+    if is_active(options, key):
+        say(f"{key} is in force already")
+        return
     until = time.monotonic() + options.wait
     while True:
-        answer = must(*models(options, "compare"), "there is no comparison")
+        answer = must(*patient(options, "compare"), "there is no comparison")
+        if answer["challenger"] != key:
+            raise Stop(STOPPED, f"{answer['challenger']} is compared by now, and not {key}")
         enough = answer["compared"] >= options.least
         if options.labels_needed:
             enough = enough and answer["labels"]["fraud"] >= options.least_frauds
@@ -147,10 +187,11 @@ def compare(options):
         time.sleep(LOOK)
     if options.figures:
         options.figures.write_text(json.dumps(answer, indent=1) + "\n")
+    say(f"compared: {json.dumps(answer)}")
     faults = rules(answer, options)
     if faults:
         raise Stop(STOPPED, "; ".join(faults))
-    say(f"{answer['challenger']} is good enough after {answer['compared']} transactions")
+    say(f"{key} is good enough after {answer['compared']} transactions")
 
 
 def register(options):
@@ -181,25 +222,48 @@ def move(options, model, number, key):
     say(f"{options.alias} of {model} {'now names' if moved else 'names already'} version {number}, {key}")
 
 
-def activate(options):
+def put_in_force(options):
     key = "/".join(identity(options.package))
-    # Before anything changes: an alias that cannot be moved later would leave two truths.
-    named = registered(options) if options.alias else None
     must(*models(options, "activate", key, change=True), f"{key} is refused")
     say(f"{key} is in force")
+
+
+def activate(options):
+    # Before anything changes: an alias that cannot be moved later would leave two truths.
+    named = registered(options) if options.alias else None
+    put_in_force(options)
     if named:
         move(options, *named)
+
+
+def watch(options):
+    """Waits as long as the instances watch what came into force; stops where they rolled it back."""
+    key = "/".join(identity(options.package))
+    until = time.monotonic() + options.watch
+    while True:
+        answer = must(*patient(options, "show", key), f"{key} is not known")
+        if answer["stage"] != "active":
+            raise Stop(STOPPED, f"{key} is not in force any more: {answer.get('reason', 'another version is')}")
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(LOOK, left))
+    say(f"{key} stayed in force")
 
 
 def stop(options):
     """Ends the comparison; the active version stays."""
     key = "/".join(identity(options.package))
-    must(*models(options, "shadow", key, "--basis-points", "0", change=True), f"{key} cannot be stopped")
+    status, answer = models(options, "shadow", key, "--basis-points", "0", change=True)
+    if status == STOPPED:
+        say(f"nothing to stop: {answer.get('detail', answer)}")
+        return
+    must(status, answer, f"{key} cannot be stopped")
     say(f"{key} scores nothing any more")
 
 
 STEPS = {"train": train, "publish": publish, "verify": verify, "register": register, "shadow": shadow, "compare": compare,
-         "activate": activate, "alias": alias, "stop": stop}  # fmt: skip
+         "activate": activate, "watch": watch, "alias": alias, "stop": stop}  # fmt: skip
 
 
 def everything(options):
@@ -209,13 +273,20 @@ def everything(options):
     verify(options)
     if options.mlflow_server:
         register(options)
-    shadow(options)
     try:
+        shadow(options)
         compare(options)
-    except Stop:
-        stop(options)
+        put_in_force(options)
+    except BaseException:
+        # Whatever it was, a signal too: nothing scores besides when nobody waits for it.
+        try:
+            stop(options)
+        except (Fault, Stop, OSError) as also:
+            print(f"promote: {also}", file=sys.stderr)
         raise
-    activate(options)
+    watch(options)
+    if options.alias:
+        alias(options)
 
 
 def say(text):
@@ -228,18 +299,21 @@ def arguments():
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--package", type=pathlib.Path, required=True, help="the package's folder")
     parser.add_argument("--registry", type=pathlib.Path, help="the folder of versions (publish, all)")
-    parser.add_argument("--url", help="an instance's listener for commands; without it, admin.listen of the configuration")
+    parser.add_argument("--url", help="an instance's listener for commands; without it, that of the environment (ASSAY__ADMIN__LISTEN), else http://127.0.0.1:8081")
     parser.add_argument("--by", default=os.environ.get("USER") or "promote", help="who asks for it, for the record")
     parser.add_argument("--why", default="promoted by the pipeline", help="why, for the record")
     parser.add_argument("--share", type=int, default=10_000, help="basis points of the transactions that are scored besides")
     parser.add_argument("--least", type=int, default=1_000, help="transactions that must have been compared")
     parser.add_argument("--wait", type=float, default=3_600.0, help="seconds to wait for them")
     parser.add_argument("--least-agreement", type=float, default=0.95, help="share of the cases that both flag or neither")
+    parser.add_argument("--most-ratio", type=float, default=2.0, help="how many times as many or as few it may flag")
     parser.add_argument("--most-shift", type=float, default=0.25, help="population stability index of the scores")
     parser.add_argument("--most-failed", type=float, default=0.0, help="share of rows without a score")
     parser.add_argument("--labels-needed", action="store_true", help="wait for labelled frauds and judge by them")
     parser.add_argument("--least-frauds", type=int, default=50, help="labelled frauds from which precision and recall count")
     parser.add_argument("--loss", type=float, default=0.0, help="how far precision and recall may lie below the active version's")
+    parser.add_argument("--rules", metavar="WORDS", help="further options, quoted as for a shell: --rules '--loss 0.01 --labels-needed'")
+    parser.add_argument("--watch", type=float, default=600.0, help="seconds that it must stay in force: models.watch (watch, all)")
     parser.add_argument("--figures", type=pathlib.Path, help="write the comparison there, JSON")
     parser.add_argument("--training", metavar="WORDS", help="what models/train/run.sh is given, quoted as for a shell (train, all)")
     tracking.options(parser.add_argument)
@@ -254,6 +328,11 @@ def read(words):
     at = words.index("--") if "--" in words else len(words)
     parser = arguments()
     options = parser.parse_args(words[:at])
+    try:
+        if options.rules:
+            options = parser.parse_args([*words[:at], *shlex.split(options.rules)])
+    except ValueError as error:
+        parser.error(f"--rules {options.rules}: {error}")
     try:
         options.train = [*shlex.split(options.training or ""), *words[at + 1 :]]
     except ValueError as error:

@@ -179,6 +179,9 @@ where
 fn show(models: &Models<Model>, metrics: &Metrics) {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let versions = models.list();
+    if let Some(active) = versions.iter().find(|one| one.stage == Stage::Active) {
+        metrics.model_active.name(&active.id.key());
+    }
     for stage in Stage::ALL {
         if let Some(label) = ModelStage::of(stage.as_str()) {
             metrics.model_versions.set(label, count(versions.iter().filter(|one| one.stage == stage).count() as u64));

@@ -10,8 +10,8 @@ use super::explain::Explanation;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Golden {
-    /// The features of a row in order, as whoever made the rows had them; absent in packages from before.
-    pub(super) features: Option<Vec<String>>,
+    /// The features of a row in order, as whoever made the rows had them.
+    pub(super) features: Vec<String>,
     /// How far a score may be from the expected one.
     pub(super) tolerance: f32,
     /// Rows of one value a feature.
@@ -69,15 +69,13 @@ impl Golden {
         let width = features.len();
         let golden: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         // Rows have no names: of two features that change places nothing else here would tell.
-        if let Some(named) = &golden.features
-            && let Some((place, (named, wanted))) =
-                named.iter().zip(features).enumerate().find(|(_, (named, wanted))| named != wanted)
-        {
+        let mut pairs = golden.features.iter().zip(features).enumerate();
+        if let Some((place, (named, wanted))) = pairs.find(|(_, (named, wanted))| named != wanted) {
             return Err(format!(
                 "features[{place}] is {named:?}, and the manifest's is {wanted:?}: the order is not one"
             ));
         }
-        if golden.features.as_ref().is_some_and(|named| named.len() != width) {
+        if golden.features.len() != width {
             return Err(format!("features are not {width}, as many as the manifest's"));
         }
         if !(golden.tolerance > 0.0 && golden.tolerance <= 1e-3) {
@@ -212,7 +210,8 @@ impl FeatureBaseline {
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = r#"{"tolerance": 1e-5, "inputs": [[1, 2], [3, 4]], "scores": [0.25, 0.75]}"#;
+    const GOLDEN: &str =
+        r#"{"features": ["a", "b"], "tolerance": 1e-5, "inputs": [[1, 2], [3, 4]], "scores": [0.25, 0.75]}"#;
     fn names() -> [String; 2] {
         ["a", "b"].map(str::to_owned)
     }
@@ -260,8 +259,9 @@ mod tests {
     #[test]
     fn golden_faults_name_their_key() {
         for (from, to, key) in [
-            ("\"tolerance\"", "\"features\": [\"b\", \"a\"], \"tolerance\"", "features[0]"),
-            ("\"tolerance\"", "\"features\": [\"a\"], \"tolerance\"", "features are not 2"),
+            ("[\"a\", \"b\"]", "[\"b\", \"a\"]", "features[0]"),
+            ("[\"a\", \"b\"]", "[\"a\"]", "features are not 2"),
+            ("\"features\": [\"a\", \"b\"], ", "", "features"),
             ("1e-5", "0", "tolerance"),
             ("1e-5", "0.5", "tolerance"),
             ("[3, 4]", "[3]", "inputs[1]"),

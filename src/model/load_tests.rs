@@ -139,7 +139,8 @@ async fn a_linear_margin_is_explained_by_its_weights() {
             .replace("tree_shap", "linear_shap")
             .replace("[calibration]\nmethod = \"platt\"\nslope = 1.25\nintercept = 0.125\n", "");
         let scores: Vec<_> = rows(70).iter().map(|row| expected(row)).collect();
-        files.golden = serde_json::json!({"tolerance": 1e-5, "inputs": rows(70), "scores": scores});
+        files.golden =
+            serde_json::json!({"features": features(), "tolerance": 1e-5, "inputs": rows(70), "scores": scores});
         files.explanation = serde_json::json!(
             {"method": "linear_shap", "weights": [0.5, -0.25, 1.5], "means": [1.0, 0.0, 2.0], "intercept": -1.0}
         );

@@ -48,7 +48,8 @@ pub(super) fn package_with(model: &[u8], change: impl Fn(String) -> String) -> T
     write("model.onnx", model);
     let manifest = super::manifest::tests::SAMPLE.replace(&"0".repeat(64), &sha256(model));
     write("manifest.toml", change(manifest).as_bytes());
-    let golden = serde_json::json!({"tolerance": 1e-5, "inputs": inputs, "scores": scores});
+    let golden =
+        serde_json::json!({"features": ["a", "b", "c"], "tolerance": 1e-5, "inputs": inputs, "scores": scores});
     write("golden.json", golden.to_string().as_bytes());
     let baseline = serde_json::json!({
         "features": [feature("a", 0), feature("b", 1), feature("c", 2)],
@@ -107,6 +108,7 @@ pub(super) fn tree_package(change: impl FnOnce(&mut Files)) -> TempDir {
         .replace("method = \"permutation_shapley\"", "method = \"tree_shap\"\nsha256 = \"EXPLANATION\"")
         .replace("[training]", "[calibration]\nmethod = \"platt\"\nslope = 1.25\nintercept = 0.125\n[training]");
     let golden = serde_json::json!({
+        "features": ["a", "b", "c"],
         "tolerance": 1e-5,
         "scores": inputs.iter().map(score).collect::<Vec<_>>(),
         "explanation": {

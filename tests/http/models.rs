@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -164,6 +164,15 @@ fn versions_are_published_activated_and_rolled_back() {
 
     let list = registry.models(&["list"]).output;
     assert!(list.contains("fraud/1") && list.contains("previous") && list.contains("active"), "{list}");
+    let named = |metrics: &str| {
+        let is_series = |line: &&str| line.starts_with("assay_model_active_state{");
+        metrics.lines().filter(is_series).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let begun = Instant::now();
+    while named(&server.client().get("/metrics").text()) != ["assay_model_active_state{version=\"fraud/2\"} 1"] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the gauges follow within seconds");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(registry.change(&["rollback"]).status.success());
     assert_eq!(active(&server), "1");
     assert_eq!(registry.change(&["rollback"]).status.code(), Some(4), "none is kept any more");
@@ -328,7 +337,7 @@ fn check_history(registry: &Registry, active: &str) {
 type Change = fn(&mut Package);
 
 /// What is wrong, how it is made so, and a word of the reason.
-const WRONG: [(&str, Change, &str); 37] = [
+const WRONG: [(&str, Change, &str); 38] = [
     ("no manifest", |package| package.without("manifest.toml"), "manifest.toml"),
     ("no graph", |package| package.without("model.onnx"), "model.onnx"),
     ("no golden rows", |package| package.without("golden.json"), "golden.json"),
@@ -341,6 +350,11 @@ const WRONG: [(&str, Change, &str); 37] = [
     ("a graph with another byte", |package| flip(package, "model.onnx"), "SHA-256"),
     ("covers with another byte", |package| flip(package, "explanation.json"), "SHA-256"),
     ("leaves that are no number", no_number, "NaN"),
+    (
+        "golden rows without the names of their values",
+        |package| drop(package.golden.as_object_mut().unwrap().remove("features").unwrap()),
+        "features",
+    ),
     ("golden rows that are no JSON", |package| spoil(package, "golden.json", b"{\"tolerance\": "), "golden.json"),
     ("a baseline that is no JSON", |package| spoil(package, "baseline.json", b"[1, 2"), "baseline.json"),
     ("a manifest that is no text", |package| spoil(package, "manifest.toml", &[0xff, 0xfe, 0]), "UTF-8"),

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.error
 import urllib.request
 from unittest import mock
 
@@ -22,6 +23,7 @@ from assay import ROOT, program
 
 COMPARED = {
     "champion": "fraud/1", "challenger": "fraud/2", "compared": 2000, "dropped": 0, "failed": 0, "agreement": 0.99, "shift": 0.02,
+    "both_flagged": 20, "champion_only": 10, "challenger_only": 10,
     "labels": {"labelled": 300, "fraud": 60}, "champion_precision": 0.8, "challenger_precision": 0.85, "champion_recall": 0.7,
     "challenger_recall": 0.7,
 }  # fmt: skip
@@ -29,7 +31,7 @@ COMPARED = {
 
 def options(**more):
     known = {"least": 1000, "most_failed": 0.0, "least_agreement": 0.95, "most_shift": 0.25, "least_frauds": 50, "loss": 0.0,
-             "labels_needed": False}  # fmt: skip
+             "labels_needed": False, "most_ratio": 2.0}  # fmt: skip
     return argparse.Namespace(**{**known, **more})
 
 
@@ -43,6 +45,8 @@ class Rules(unittest.TestCase):
             ({"failed": 1}, "no score"),
             ({"agreement": 0.9}, "flag alike"),
             ({"shift": 0.3}, "shift"),
+            ({"both_flagged": 0, "champion_only": 20, "challenger_only": 0}, "it flags 0"),
+            ({"both_flagged": 30, "champion_only": 0, "challenger_only": 46}, "it flags 76"),
             ({"challenger_precision": 0.79}, "precision"),
             ({"challenger_precision": None}, "precision"),
             ({"challenger_recall": 0.69}, "recall"),
@@ -51,6 +55,9 @@ class Rules(unittest.TestCase):
                 faults = promote.rules({**COMPARED, **change}, options())
                 self.assertEqual(len(faults), 1, faults)
                 self.assertIn(word, faults[0])
+
+    def test_a_handful_of_flagged_ones_says_nothing(self):
+        self.assertEqual(promote.rules({**COMPARED, "both_flagged": 0, "champion_only": 4, "challenger_only": 0}, options()), [])
 
     def test_few_labels_count_only_where_they_are_needed(self):
         few = {**COMPARED, "labels": {"labelled": 3, "fraud": 2}, "challenger_precision": 0.0}
@@ -124,8 +131,43 @@ class Steps(unittest.TestCase):
         self.assertEqual(json.loads(figures.read_text())["agreement"], 1.0)
         self.assertEqual(self.promote("activate", *where), (0, ""))
         self.assertEqual(self.active(), "2")
+        # Whoever runs it again finds the work done.
+        self.assertEqual(self.promote("all", *where, "--watch", 0, "--wait", 0), (0, ""))
+        self.assertEqual(self.promote("stop", *where), (0, ""))
         with urllib.request.urlopen(f"{self.admin}/models/fraud/2", timeout=10) as answer:
             self.assertEqual(json.load(answer)["digest"], record.of(package).digest)
+
+    def test_figures_of_another_challenger_decide_nothing(self):
+        one, other = version(self.folder / "one", 2), version(self.folder / "other", 3)
+        where, elsewhere = (["--package", package, "--registry", self.registry] for package in (one, other))
+        for step in ("publish", "verify", "shadow"):
+            self.assertEqual(self.promote(step, *where), (0, ""), step)
+        for step in ("publish", "shadow"):
+            self.assertEqual(self.promote(step, *elsewhere), (0, ""), step)
+        self.pay(0, 60)
+        status, said = self.promote("compare", *where, "--least", 50, "--wait", 30)
+        self.assertEqual((status, "fraud/3 is compared by now" in said), (promote.STOPPED, True), said)
+
+    def test_one_that_is_rolled_back_is_told(self):
+        package = version(self.folder / "new", 2)
+        where = ["--package", package, "--registry", self.registry]
+        for step in ("publish", "activate"):
+            self.assertEqual(self.promote(step, *where), (0, ""), step)
+        self.assertEqual(self.promote("watch", *where, "--watch", 0), (0, ""))
+        words = [program(), "models", "rollback", "--why", "it is slow", "--url", self.admin]
+        subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
+        status, said = self.promote("watch", *where, "--watch", 60)
+        self.assertEqual((status, "it is slow" in said), (promote.STOPPED, True), said)
+
+    def test_nothing_scores_besides_after_a_fault(self):
+        package = version(self.folder / "new", 2)
+        where = ["--package", package, "--registry", self.registry]
+        with mock.patch.object(promote, "compare", side_effect=promote.Fault("the network is gone")):
+            self.assertEqual(self.promote("all", *where)[0], 1)
+        with self.assertRaises(urllib.error.HTTPError) as none:
+            urllib.request.urlopen(f"{self.admin}/models/compare", timeout=10)
+        self.assertEqual(none.exception.code, 409)
+        none.exception.close()
 
     def test_one_that_flags_otherwise_is_stopped_and_one_that_is_wrong_refused(self):
         flags_all = version(self.folder / "flags", 3, lambda text: text.replace("value = 0.5265483856201172", "value = 0.0"))
@@ -133,8 +175,8 @@ class Steps(unittest.TestCase):
         for step in ("publish", "verify", "shadow"):
             self.assertEqual(self.promote(step, *where), (0, ""), step)
         self.pay(1000, 40)
-        status, said = self.promote("all", *where, "--least", 30, "--wait", 30)
-        self.assertEqual((status, "flag alike" in said), (promote.STOPPED, True), said)
+        status, said = self.promote("all", *where, "--rules", "--least 30 --wait 30")
+        self.assertEqual((status, "flag alike" in said, "it flags 40" in said), (promote.STOPPED, True, True), said)
         wrong = version(self.folder / "wrong", 4)
         golden = json.loads((wrong / "golden.json").read_text())
         golden["scores"][0] = 0.5

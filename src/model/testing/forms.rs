@@ -72,7 +72,8 @@ pub(in crate::model) fn package(model: &[u8], input: &str, output: &str, score: 
     });
     let inputs = rows(70);
     let scores: Vec<_> = inputs.iter().map(|row| score(row)).collect();
-    let golden = serde_json::json!({"tolerance": 1e-5, "inputs": inputs, "scores": scores});
+    let golden =
+        serde_json::json!({"features": ["a", "b", "c"], "tolerance": 1e-5, "inputs": inputs, "scores": scores});
     fs::write(folder.path().join("golden.json"), golden.to_string()).unwrap();
     folder
 }

@@ -2,6 +2,7 @@
 //! exists from the start, at 0, and is found by index.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -269,6 +270,40 @@ impl Family for NamedGauge {
         family.get_metric_with_label_values(&["rates"])?.set(0);
         registry.register(Box::new(family.clone()))?;
         Ok(Self(family))
+    }
+}
+
+/// The one version that something holds of: a series of 1 whose label `version` names it.
+#[derive(Debug)]
+pub struct VersionGauge {
+    family: IntGaugeVec,
+    /// Whose series that is.
+    named: Mutex<String>,
+}
+
+impl VersionGauge {
+    /// It holds of this version from now on; the one before has no series any more.
+    pub fn name(&self, version: &str) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if *named != version {
+            self.family.with_label_values(&[version]).set(1);
+            // There is one: it was made with the name.
+            drop(self.family.remove_label_values(&[named.as_str()]));
+            version.clone_into(&mut named);
+        }
+    }
+}
+
+impl Family for VersionGauge {
+    const KIND: Kind = Kind::Gauge;
+    const LABELS: &'static [(&'static str, &'static [&'static str])] = &[];
+
+    fn register(registry: &Registry, name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let family = IntGaugeVec::new(Opts::new(name, help), &["version"])?;
+        // A family without a series would not be told.
+        family.get_metric_with_label_values(&[""])?.set(0);
+        registry.register(Box::new(family.clone()))?;
+        Ok(Self { family, named: Mutex::default() })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use super::family::{Counter, Family, Gauge, Kind, NamedGauge, PartitionGauge, Sizes, Timer};
+use super::family::{Counter, Family, Gauge, Kind, NamedGauge, PartitionGauge, Sizes, Timer, VersionGauge};
 use super::labels::{
     Challenged, Compared, DecisionKind, Delivered, Destination, Flags, LabelOutcome, Method, ModelChange, ModelStage,
     ProblemCode, QueueName, Refresh, Route, Step, Topic,
@@ -151,6 +151,8 @@ metrics! {
     rate_corrections: Counter = "assay_rate_corrections_total",
     /// Changes of the models that were recorded.
     model_changes: Counter<ModelChange> = "assay_model_changes_total",
+    /// The version that decides, in the label version: one series.
+    model_active: VersionGauge = "assay_model_active_state",
     /// Versions of models that are known, by where they stand.
     model_versions: Gauge<ModelStage> = "assay_model_versions",
     /// Time to load a version and hold it against its gates.
