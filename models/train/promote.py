@@ -24,6 +24,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -348,6 +349,15 @@ def read(words):
 
 def main(words=None):
     options = read(words)
+    # Ended by a pipeline, it ends what it began.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return carry_out(options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def carry_out(options):
     try:
         asked = options.alias or options.step in ("register", "all")
         options.mlflow_server = tracking.server(options.mlflow) if asked else None

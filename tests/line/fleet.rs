@@ -391,7 +391,7 @@ async fn no_way_leads_back_to_what_was_rolled_back_while_an_instance_did_not_loo
     one.models.activate("fraud/4", &ann()).await.unwrap();
     one.models.follow().await;
     other.models.follow().await;
-    assert_eq!((other.active(), other.last().await.action), ("4".into(), Action::Followed));
+    assert_eq!((other.active(), other.last().await.action), ("4".into(), Action::FollowedBack));
     // What is bad about it shows here, and the way back is the version before the one that went.
     other.models.rollback(&ann()).await.unwrap();
     other.models.follow().await;
@@ -407,7 +407,8 @@ async fn no_way_leads_back_to_what_was_rolled_back_while_an_instance_did_not_loo
     let again = other.again(&hall, &shelf, QUIET);
     again.resume().await.unwrap();
     assert_eq!(other.active(), "2");
-    assert!(matches!(again.rollback(&ann()).await, Err(ModelsError::NotNow(_))), "version 3 does not come back");
+    again.rollback(&ann()).await.unwrap();
+    assert_eq!(other.active(), "1", "version 3 does not come back, the one before it does");
 }
 
 #[tokio::test]
@@ -432,7 +433,34 @@ async fn who_comes_late_does_not_watch_anew_what_the_others_watched_to_the_end()
         }
         again.judge().await;
         assert_eq!(late.active(), stays, "{ahead}");
+        // Nor after a restart, which has the record of when it followed.
+        let third = late.again(&hall, &shelf, QUIET);
+        third.resume().await.unwrap();
+        late.house.engine.model().unwrap().set(Scores::Broken);
+        for number in 0..60 {
+            late.decide(&format!("ty{number}")).await;
+        }
+        third.judge().await;
+        assert_eq!(late.active(), stays, "{ahead}");
     }
+}
+
+#[tokio::test]
+async fn the_newest_does_not_come_where_all_instances_want_one_that_is_refused_here() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let newest = ModelsOptions { newest: true, ..QUIET };
+    let (one, other) = both(&hall, &shelf, 0, newest).await;
+    for (version, created) in [("4", 4), ("5", 5)] {
+        shelf.publish(version, created, Loads::Well(1.0));
+    }
+    one.models.tick().await;
+    one.models.follow().await;
+    assert_eq!(one.active(), "5");
+    shelf.publish("5", 5, Loads::Not("slow here"));
+    other.models.tick().await;
+    other.models.follow().await;
+    one.models.follow().await;
+    assert_eq!((one.active().as_str(), other.active().as_str()), ("5", "1"));
 }
 
 #[tokio::test]
@@ -463,4 +491,35 @@ async fn a_wish_that_was_recorded_too_late_and_not_made_is_followed_by_nobody() 
     }
     other.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
+}
+
+#[tokio::test]
+async fn what_went_elsewhere_is_known_after_a_restart_while_nobody_can_be_asked() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    shelf.publish("4", 0, Loads::Well(1.0));
+    let (one, other) = both(&hall, &shelf, 0, QUIET).await;
+    one.models.activate("fraud/3", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    one.models.rollback(&ann()).await.unwrap();
+    one.models.activate("fraud/4", &ann()).await.unwrap();
+    one.models.follow().await;
+    other.models.follow().await;
+    hall.away.store(true, Ordering::Relaxed);
+    let alone = other.again(&hall, &shelf, QUIET);
+    alone.resume().await.unwrap();
+    assert_eq!(other.active(), "4");
+    alone.rollback(&ann()).await.unwrap();
+    assert_eq!(other.active(), "1", "not version 3, which decided last before it");
+}
+
+#[tokio::test]
+async fn what_somebody_left_for_another_does_not_come_behind_a_new_one_that_is_refused() {
+    let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+    let (_one, _other) = both(&hall, &shelf, 0, QUIET).await;
+    // That version 3 decided before somebody chose version 1 is no record of its own.
+    let fresh = Instance::new(&hall, &shelf, 0, ModelsOptions { newest: true, ..QUIET }).await;
+    shelf.publish("4", 4, Loads::Not("slow here"));
+    fresh.models.tick().await;
+    assert_eq!(fresh.active(), "1");
 }

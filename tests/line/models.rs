@@ -674,6 +674,23 @@ async fn of_two_that_are_new_the_newest_that_passes_comes() {
 }
 
 #[tokio::test]
+async fn what_is_ended_while_it_is_prepared_does_not_run_later() {
+    let desk = desk().await;
+    desk.shelf.publish("3", 3, Loads::Well(1.0));
+    let ann = ann();
+    let shadow = desk.models.shadow("fraud/3", 10_000, &ann);
+    let end = async {
+        // The other has found it by now, and waits for a thread that prepares.
+        tokio::task::yield_now().await;
+        desk.models.shadow("fraud/3", 0, &ann).await
+    };
+    let (begun, ended) = tokio::join!(shadow, end);
+    ended.unwrap();
+    assert!(matches!(begun, Err(ModelsError::NotNow(_))), "{begun:?}");
+    assert!(desk.house.engine.lineup().challenger.is_none());
+}
+
+#[tokio::test]
 async fn what_decided_once_does_not_come_by_itself_after_a_gate_refused_and_passed_it() {
     let desk = desk_of(ModelsOptions { newest: true, ..OPTIONS }).await;
     desk.models.resume().await.unwrap();

@@ -49,11 +49,14 @@ impl<S: Scorer> Models<S> {
     pub async fn shadow(&self, key: &str, basis_points: u16, asked: &Asked) -> Result<Version, ModelsError> {
         let key = self.find(key).await?;
         if basis_points == 0 {
+            self.versions().note_end(&key);
             self.end(Beside::Shadow, &key, asked).await?;
             return self.show(&key);
         }
+        let ends = self.versions().ends(&key);
         let model = self.prepare(&key, false).await?;
         let _one = self.shared.switching.lock().await;
+        self.expect_not_ended(&key, ends)?;
         let champion = self.shared.engine.lineup().champion;
         let champion = champion.ok_or_else(|| ModelsError::NotNow("no version is active".into()))?;
         if self.versions().champion.as_ref() == Some(&key) {
@@ -77,11 +80,14 @@ impl<S: Scorer> Models<S> {
     pub async fn canary(&self, key: &str, basis_points: u16, asked: &Asked) -> Result<Version, ModelsError> {
         let key = self.find(key).await?;
         if basis_points == 0 {
+            self.versions().note_end(&key);
             self.end(Beside::Canary, &key, asked).await?;
             return self.show(&key);
         }
+        let ends = self.versions().ends(&key);
         let model = self.prepare(&key, false).await?;
         let _one = self.shared.switching.lock().await;
+        self.expect_not_ended(&key, ends)?;
         let lineup = self.shared.engine.lineup();
         if lineup.champion.is_none() {
             return Err(ModelsError::NotNow("no version is active".into()));
@@ -96,6 +102,14 @@ impl<S: Scorer> Models<S> {
         self.record(Action::Canaried, asked, (None, Some(&key)), Some(basis_points)).await?;
         self.run_canary(&key, basis_points, prepared);
         self.show(&key)
+    }
+
+    /// Whoever ended it while it was prepared does not find it running later.
+    fn expect_not_ended(&self, key: &str, ends: u64) -> Result<(), ModelsError> {
+        if self.versions().ends(key) == ends {
+            return Ok(());
+        }
+        Err(ModelsError::NotNow(format!("{key} was ended while it was prepared")))
     }
 
     /// Ends what runs beside the champion, where it is that version still.

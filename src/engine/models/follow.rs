@@ -60,12 +60,7 @@ impl<S: Scorer> Models<S> {
             return;
         }
         let mut versions = self.versions();
-        for id in &wanted.gone {
-            let key = id.key();
-            if versions.id(&key).as_ref() == Some(id) {
-                versions.take_back(&key);
-            }
-        }
+        versions.take_back_only(&wanted.gone);
         let key = wanted.id.key();
         if versions.champion.as_ref() == Some(&key) {
             versions.bring_back(&key);
@@ -126,11 +121,12 @@ impl<S: Scorer> Models<S> {
             let versions = self.versions();
             versions.champion.as_deref().and_then(|key| versions.id(key))
         };
-        let goes_back = wanted.taken_back.is_some() && wanted.taken_back == deciding;
-        let action = if goes_back { Action::FollowedBack } else { Action::Followed };
+        // Whether for this wish or an earlier one that was not seen here: the record is to know that it went.
+        let goes = deciding.is_some_and(|id| wanted.taken_back.as_ref() == Some(&id) || wanted.gone.contains(&id));
+        let action = if goes { Action::FollowedBack } else { Action::Followed };
         let asked = Asked { by: wanted.by.clone(), why: wanted.why.clone() };
         self.put_in_force(&key, model, action, &asked).await?;
-        self.watch_since(wanted.at);
+        self.watch_wish(wanted);
         Ok(())
     }
 }

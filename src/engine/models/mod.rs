@@ -329,7 +329,7 @@ impl<S: Scorer> Models<S> {
         self.versions().decides(key, model, take_back);
         // Of a version that came back there is none to go back to.
         let watched = Watched { key: key.to_owned(), prepared, since: Instant::now(), before, is_new };
-        *self.watched() = (!action.takes_back()).then_some(watched);
+        *self.watched() = (action != Action::RolledBack).then_some(watched);
         self.let_go(None);
         tracing::info!(
             version = key,

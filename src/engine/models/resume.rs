@@ -53,7 +53,7 @@ impl<S: Scorer> Models<S> {
                 // Nothing changes: it is in force again.
                 self.continue_with(&key, model)?;
                 self.resume_previous(&changes);
-                self.watch_on(&changes);
+                self.watch_on(&changes, wish.as_ref());
             } else {
                 let (action, why) = match (failed.as_slice(), &last) {
                     _ if is_wanted => (Action::Followed, "at the start, all instances want it".to_owned()),
@@ -65,9 +65,12 @@ impl<S: Scorer> Models<S> {
                 };
                 self.put_in_force(&key, model, action, &Asked::by_itself(why)).await?;
                 if let Some(wish) = wish.as_ref().filter(|_| is_wanted) {
-                    self.watch_since(wish.at);
+                    self.watch_wish(wish);
                 }
-                self.remember(last.filter(|last| !failed.contains(last)));
+                match last.filter(|last| !failed.contains(last)) {
+                    Some(last) if self.versions().is_taken_back(&last) => self.resume_previous(&changes),
+                    last => self.remember(last),
+                }
             }
             self.resume_beside(&changes).await;
             self.tidy(&changes).await;
@@ -160,10 +163,10 @@ impl<S: Scorer> Models<S> {
         let moves = changes.iter().filter(|change| change.action.moves_champion()).map(|change| change.at);
         let decided = moves.chain(wanted.map(|wanted| wanted.at)).max().unwrap_or_default();
         let mut versions = self.versions();
-        let is_news = versions.newest().and_then(|key| Some(versions.found(&key)?.created > decided));
-        versions.take_unhandled();
-        if is_news == Some(true) {
-            versions.note_unhandled();
+        for key in versions.take_unhandled() {
+            if versions.found(&key).is_some_and(|found| found.created > decided) {
+                versions.note_unhandled(key);
+            }
         }
     }
 
@@ -193,31 +196,45 @@ impl<S: Scorer> Models<S> {
     }
 
     /// Remembers which version the one in force came after, so that a rollback knows it; it is loaded as soon as there is time.
+    /// Versions that went are passed over.
     fn resume_previous(&self, changes: &[Change]) {
-        let mut moves = changes.iter().rev().filter(|change| change.action.moves_champion());
         // A record that names one version twice moved nothing.
-        let last = moves.find(|change| change.from != change.to);
-        let Some(Change { action, from: Some(from), .. }) = last else { return };
-        if !action.takes_back() && self.is_known(from) {
-            self.remember(Some(from.key()));
+        let moves = changes.iter().rev().filter(|change| change.action.moves_champion() && change.from != change.to);
+        for change in moves {
+            let Some(from) = &change.from else { return };
+            let key = from.key();
+            let goes_on = {
+                let versions = self.versions();
+                versions.champion.as_ref() != Some(&key) && versions.is_taken_back(&key)
+            };
+            if !goes_on {
+                self.remember(Some(key).filter(|_| self.is_known(from)));
+                return;
+            }
         }
     }
 
     /// Watches a version on that came into force a moment before this process.
-    fn watch_on(&self, changes: &[Change]) {
+    fn watch_on(&self, changes: &[Change], wish: Option<&Wanted>) {
         let Some(last) = changes.iter().rev().find(|change| change.action.moves_champion()) else { return };
         let (Some(since), Some(prepared)) = (self.instant_of(last.at), self.shared.engine.lineup().champion) else {
             return;
         };
-        if let Some(to) = last.to.as_ref().filter(|_| !last.action.takes_back()) {
-            *self.watched() = Some(Watched { key: to.key(), prepared, since, before: None, is_new: false });
+        let Some(to) = last.to.as_ref().filter(|_| last.action != Action::RolledBack) else { return };
+        *self.watched() = Some(Watched { key: to.key(), prepared, since, before: None, is_new: false });
+        match wish.filter(|wish| wish.id == *to) {
+            // It came by a wish: that is when everybody's watch began.
+            Some(wish) if !last.action.is_wish() => self.watch_wish(wish),
+            None if last.action.takes_back() => *self.watched() = None,
+            _ => {}
         }
     }
 
     /// What came into force at the wish of all instances is watched from that moment on: whoever comes later has the rest of the
     /// time, and does not take back from all of them what the others watched to the end.
-    pub(super) fn watch_since(&self, at: Millis) {
-        let since = self.instant_of(at);
+    /// What came back is not watched.
+    pub(super) fn watch_wish(&self, wish: &Wanted) {
+        let since = self.instant_of(wish.at).filter(|_| wish.taken_back.is_none());
         let mut watched = self.watched();
         *watched = watched.take().zip(since).map(|(watched, since)| Watched { since, ..watched });
     }

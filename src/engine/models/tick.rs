@@ -1,6 +1,6 @@
 //! What the registry makes happen by itself: new versions are prepared, and what an alias names comes into force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::change::{Action, Asked, BY_ALIAS, VersionId};
@@ -13,8 +13,9 @@ impl<S: Scorer> Models<S> {
     pub async fn tick(&self) {
         self.warm_previous().await;
         self.look().await;
-        if !self.follow_alias().await && self.versions().take_unhandled() {
-            self.prepare_newest().await;
+        if !self.follow_alias().await {
+            let news = self.versions().take_unhandled();
+            self.prepare_newest(&news).await;
         }
     }
 
@@ -94,7 +95,7 @@ impl<S: Scorer> Models<S> {
                     let digest = found.id.digest.clone();
                     if versions.enter(found) {
                         tracing::info!(version = key, "a version was found");
-                        versions.note_unhandled();
+                        versions.note_unhandled(key);
                     } else if versions.id(&key).is_some_and(|known| known.digest != digest) {
                         broken.insert(
                             place,
@@ -112,12 +113,13 @@ impl<S: Scorer> Models<S> {
         }
     }
 
-    /// Prepares the newest version that passes, and puts it in force where that is wanted and it is new to deciding.
-    async fn prepare_newest(&self) {
+    /// Prepares the newest version that passes where that is one of those that came, and puts it in force where that is wanted and it
+    /// is new to deciding.
+    async fn prepare_newest(&self, news: &BTreeSet<String>) {
         loop {
             let key = {
                 let versions = self.versions();
-                versions.newest().filter(|key| versions.champion.as_ref() != Some(key))
+                versions.newest().filter(|key| news.contains(key) && versions.champion.as_ref() != Some(key))
             };
             let Some(key) = key else { return };
             let Err(error) = self.come_as_newest(&key).await else { return };
@@ -138,7 +140,10 @@ impl<S: Scorer> Models<S> {
         let _one = self.shared.switching.lock().await;
         let is_still = {
             let versions = self.versions();
-            versions.champion.as_deref() != Some(key) && versions.newest().as_deref() == Some(key)
+            // What all instances want and this one cannot have stays their wish.
+            let others = self.wanted().filter(|wanted| wanted.at > self.wished()).map(|wanted| wanted.id.key());
+            let follows = others.is_none_or(|wanted| versions.champion.as_deref() == Some(&wanted));
+            follows && versions.champion.as_deref() != Some(key) && versions.newest().as_deref() == Some(key)
         };
         if is_still {
             self.put_in_force(key, model, Action::Activated, &Asked::by_itself("the newest version")).await?;

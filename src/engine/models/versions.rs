@@ -7,7 +7,7 @@
 //!
 //! Invariant: a stage is not stored where it follows from what is in force: no version is active beside another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -127,6 +127,8 @@ struct Entry<S> {
     decided: bool,
     /// It was rolled back: only a person brings it back.
     taken_back: bool,
+    /// How often it was asked to run no longer beside the champion.
+    ends: u64,
 }
 
 /// See the module.
@@ -135,8 +137,8 @@ pub(super) struct Versions<S> {
     list: BTreeMap<String, Entry<S>>,
     /// What lies in the registry and is no version, by its place.
     broken: BTreeMap<String, String>,
-    /// Whether a registry has shown one that nobody has thought of yet.
-    unhandled: bool,
+    /// Those that a registry has shown and nobody has thought of yet.
+    unhandled: BTreeSet<String>,
     pub(super) champion: Option<String>,
     pub(super) previous: Option<String>,
     pub(super) canary: Option<(String, u16)>,
@@ -145,8 +147,8 @@ pub(super) struct Versions<S> {
 
 impl<S> Default for Versions<S> {
     fn default() -> Self {
-        let (list, broken) = (BTreeMap::new(), BTreeMap::new());
-        Self { list, broken, unhandled: false, champion: None, previous: None, canary: None, shadow: None }
+        let (list, broken, unhandled) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { list, broken, unhandled, champion: None, previous: None, canary: None, shadow: None }
     }
 }
 
@@ -166,19 +168,32 @@ impl<S> Versions<S> {
             warm: None,
             decided: false,
             taken_back: false,
+            ends: 0,
         };
         self.list.insert(key, entry);
         true
     }
 
     /// A registry has shown a version that was unknown.
-    pub(super) fn note_unhandled(&mut self) {
-        self.unhandled = true;
+    pub(super) fn note_unhandled(&mut self, key: String) {
+        self.unhandled.insert(key);
     }
 
-    /// Whether that happened since this was asked last.
-    pub(super) fn take_unhandled(&mut self) -> bool {
+    /// Those of which that is so since this was asked last.
+    pub(super) fn take_unhandled(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.unhandled)
+    }
+
+    /// It is to run no longer beside the champion, also where it is only being prepared for that.
+    pub(super) fn note_end(&mut self, key: &str) {
+        if let Some(entry) = self.list.get_mut(key) {
+            entry.ends += 1;
+        }
+    }
+
+    /// How often that was asked for.
+    pub(super) fn ends(&self, key: &str) -> u64 {
+        self.list.get(key).map_or(0, |entry| entry.ends)
     }
 
     /// It decided once, in an earlier process.
@@ -277,12 +292,12 @@ impl<S> Versions<S> {
             entry.warm = Some(model);
         }
         let Some(before) = before.filter(|before| before != key) else { return };
-        if let Some(reason) = take_back {
-            if let Some(entry) = self.list.get_mut(&before) {
-                (entry.reason, entry.taken_back) = (Some(reason), true);
-            }
-            self.previous = None;
-        } else if !self.is_taken_back(&before) {
+        if let Some(reason) = take_back
+            && let Some(entry) = self.list.get_mut(&before)
+        {
+            (entry.reason, entry.taken_back) = (Some(reason), true);
+        }
+        if !self.is_taken_back(&before) {
             self.previous = Some(before);
         } else if self.previous.as_deref() == Some(key) {
             self.previous = None;
@@ -307,12 +322,19 @@ impl<S> Versions<S> {
         self.list.get(key).is_some_and(|entry| entry.come == Come::Refused)
     }
 
-    /// It was rolled back, here or elsewhere: no way leads back to it.
+    /// It was rolled back in an earlier process.
     pub(super) fn take_back(&mut self, key: &str) {
         if let Some(entry) = self.list.get_mut(key) {
             entry.taken_back = true;
         }
-        if self.previous.as_deref() == Some(key) {
+    }
+
+    /// These and no others were rolled back, by whatever instance, and not asked for since: no way leads back to them.
+    pub(super) fn take_back_only(&mut self, gone: &[VersionId]) {
+        for entry in self.list.values_mut() {
+            entry.taken_back = gone.contains(&entry.found.id);
+        }
+        if self.previous.as_ref().is_some_and(|key| self.is_taken_back(key)) {
             self.previous = None;
         }
     }
