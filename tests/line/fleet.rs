@@ -433,14 +433,27 @@ async fn who_comes_late_does_not_watch_anew_what_the_others_watched_to_the_end()
         }
         again.judge().await;
         assert_eq!(late.active(), stays, "{ahead}");
-        // Nor after a restart, which has the record of when it followed.
-        let third = late.again(&hall, &shelf, QUIET);
-        third.resume().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_begins_no_watch_anew_of_what_was_followed_late() {
+    let window = QUIET.watch.window.as_millis() as i64;
+    for (ahead, stays) in [(window + 1_000, "2"), (1_000, "1")] {
+        let (hall, shelf) = (Arc::new(Hall::default()), shelf());
+        let (one, _other) = both(&hall, &shelf, 0, QUIET).await;
+        let late = Instance::new(&hall, &shelf, ahead, QUIET).await;
+        one.models.activate("fraud/2", &ann()).await.unwrap();
+        one.models.follow().await;
+        late.models.follow().await;
+        let again = late.again(&hall, &shelf, QUIET);
+        again.resume().await.unwrap();
+        assert_eq!(late.active(), "2");
         late.house.engine.model().unwrap().set(Scores::Broken);
         for number in 0..60 {
-            late.decide(&format!("ty{number}")).await;
+            late.decide(&format!("tx{number}")).await;
         }
-        third.judge().await;
+        again.judge().await;
         assert_eq!(late.active(), stays, "{ahead}");
     }
 }

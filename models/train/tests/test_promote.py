@@ -8,7 +8,9 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -154,20 +156,40 @@ class Steps(unittest.TestCase):
         for step in ("publish", "activate"):
             self.assertEqual(self.promote(step, *where), (0, ""), step)
         self.assertEqual(self.promote("watch", *where, "--watch", 0), (0, ""))
-        words = [program(), "models", "rollback", "--why", "it is slow", "--url", self.admin]
+        words = [program(), "models", "rollback", "--by", "test", "--why", "it is slow", "--url", self.admin]
         subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
         status, said = self.promote("watch", *where, "--watch", 60)
         self.assertEqual((status, "it is slow" in said), (promote.STOPPED, True), said)
+
+    def compares(self):
+        try:
+            urllib.request.urlopen(f"{self.admin}/models/compare", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code != 409
+        return True
+
+    def test_nothing_scores_besides_after_a_signal(self):
+        package = version(self.folder / "new", 2)
+        words = ["all", "--package", package, "--registry", self.registry, "--url", self.admin, "--by", "test"]
+        command = [sys.executable, ROOT / "models/train/promote.py", *words]
+        waiting = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
+        self.addCleanup(waiting.wait)
+        self.addCleanup(waiting.kill)
+        until = time.monotonic() + 60
+        while not self.compares():
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.05)
+        waiting.terminate()
+        self.assertEqual(waiting.wait(60), 128 + signal.SIGTERM)
+        self.assertFalse(self.compares())
 
     def test_nothing_scores_besides_after_a_fault(self):
         package = version(self.folder / "new", 2)
         where = ["--package", package, "--registry", self.registry]
         with mock.patch.object(promote, "compare", side_effect=promote.Fault("the network is gone")):
             self.assertEqual(self.promote("all", *where)[0], 1)
-        with self.assertRaises(urllib.error.HTTPError) as none:
-            urllib.request.urlopen(f"{self.admin}/models/compare", timeout=10)
-        self.assertEqual(none.exception.code, 409)
-        none.exception.close()
+        self.assertFalse(self.compares())
 
     def test_one_that_flags_otherwise_is_stopped_and_one_that_is_wrong_refused(self):
         flags_all = version(self.folder / "flags", 3, lambda text: text.replace("value = 0.5265483856201172", "value = 0.0"))
