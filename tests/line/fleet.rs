@@ -106,17 +106,31 @@ impl Instance {
             parts.clock = Arc::new(FixedClock::new(Millis(START + ahead)));
         })
         .await;
-        let own = LogBook(house.log.clone() as Arc<dyn Log>);
-        let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
-        let models = models_over(&house, shelf, book, options);
+        let models = Self::models_of(&house, hall, shelf, options);
         Self { house, models }
     }
 
     /// What another process of it would be made of.
     fn again(&self, hall: &Arc<Hall>, shelf: &Arc<Shelf>, options: ModelsOptions) -> Models<Scored> {
-        let own = LogBook(self.house.log.clone() as Arc<dyn Log>);
+        Self::models_of(&self.house, hall, shelf, options)
+    }
+
+    fn models_of(house: &House, hall: &Arc<Hall>, shelf: &Arc<Shelf>, options: ModelsOptions) -> Models<Scored> {
+        let own = LogBook(house.log.clone() as Arc<dyn Log>);
         let book = Arc::new(HallBook { own, hall: hall.clone(), unsent: Mutex::default() });
-        models_over(&self.house, shelf, book, options)
+        models_over(house, shelf, book, options)
+    }
+
+    /// Puts a version in force and lets the others know.
+    async fn asks_for(&self, version: &str) {
+        self.models.activate(version, &ann()).await.unwrap();
+        self.models.follow().await;
+    }
+
+    async fn decide_many(&self, name: &str, count: usize) {
+        for number in 0..count {
+            self.decide(&format!("{name}{number}")).await;
+        }
     }
 
     fn active(&self) -> String {
@@ -146,8 +160,7 @@ const QUIET: ModelsOptions = ModelsOptions { max_shift: None, ..OPTIONS };
 async fn both(hall: &Arc<Hall>, shelf: &Arc<Shelf>, ahead: i64, options: ModelsOptions) -> (Instance, Instance) {
     let one = Instance::new(hall, shelf, ahead, options).await;
     let other = Instance::new(hall, shelf, 0, options).await;
-    one.models.activate("fraud/1", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/1").await;
     other.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
     (one, other)
@@ -158,11 +171,8 @@ async fn a_rollback_is_followed_as_one_and_nobody_watches_what_came_back() {
     let watch = WatchOptions { max_shift: Some(0.5), ..OPTIONS.watch };
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, other) = both(&hall, &shelf, 0, ModelsOptions { watch, ..QUIET }).await;
-    for number in 0..60 {
-        other.decide(&format!("a{number}")).await;
-    }
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    other.decide_many("a", 60).await;
+    one.asks_for("fraud/2").await;
     other.models.follow().await;
     assert_eq!((other.active().as_str(), other.last().await.action), ("2", Action::Followed));
     assert_eq!(other.last().await.by, "ann", "who asked for it, not who follows");
@@ -171,9 +181,7 @@ async fn a_rollback_is_followed_as_one_and_nobody_watches_what_came_back() {
     other.models.follow().await;
     assert_eq!((other.active().as_str(), other.last().await.action), ("1", Action::FollowedBack));
     // The scores are again as they were before, which is far from those of the version that went.
-    for number in 0..60 {
-        other.decide(&format!("b{number}")).await;
-    }
+    other.decide_many("b", 60).await;
     other.models.judge().await;
     assert_eq!(other.active(), "1");
     assert!(matches!(other.models.rollback(&ann()).await, Err(ModelsError::NotNow(_))), "what went does not come back");
@@ -183,8 +191,7 @@ async fn a_rollback_is_followed_as_one_and_nobody_watches_what_came_back() {
 async fn the_newest_wish_stands_although_a_clock_is_ahead() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (fast, other) = both(&hall, &shelf, 180_000, QUIET).await;
-    fast.models.activate("fraud/2", &ann()).await.unwrap();
-    fast.models.follow().await;
+    fast.asks_for("fraud/2").await;
     other.models.follow().await;
     assert_eq!(other.active(), "2");
     other.models.rollback(&ann()).await.unwrap();
@@ -200,8 +207,7 @@ async fn alone_it_acts_and_the_others_follow_later() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
     hall.away.store(true, Ordering::Relaxed);
-    one.models.activate("fraud/3", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/3").await;
     other.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("3", "1"));
     hall.away.store(false, Ordering::Relaxed);
@@ -215,8 +221,7 @@ async fn a_wish_that_cannot_be_met_is_left_alone_for_a_while() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
     shelf.publish("4", 0, Loads::Well(1.0));
-    one.models.activate("fraud/4", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/4").await;
     shelf.publish("4", 0, Loads::Not("slow here"));
     for _ in 0..10 {
         other.models.follow().await;
@@ -224,8 +229,7 @@ async fn a_wish_that_cannot_be_met_is_left_alone_for_a_while() {
     assert_eq!(other.active(), "1");
     assert_eq!(shelf.loaded("4"), 2, "once by each of them");
     // Another wish is met at once.
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/2").await;
     other.models.follow().await;
     assert_eq!(other.active(), "2");
 }
@@ -261,14 +265,12 @@ async fn what_one_rolled_back_does_not_come_by_itself_elsewhere() {
 async fn to_activate_what_decides_here_is_a_wish_where_others_want_something_else() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/2").await;
     shelf.publish("2", 2, Loads::Not("slow here"));
     other.models.verify("fraud/2").await.unwrap_err();
     other.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("2", "1"));
-    other.models.activate("fraud/1", &ann()).await.unwrap();
-    other.models.follow().await;
+    other.asks_for("fraud/1").await;
     one.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
 }
@@ -309,13 +311,10 @@ async fn a_first_start_takes_no_version_before_it_knows_what_all_want() {
 async fn a_rollback_is_followed_although_the_scores_lie_far_from_those_of_the_version_that_goes() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, _other) = both(&hall, &shelf, 0, OPTIONS).await;
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/2").await;
     // It has never seen version 1 decide.
     let new = Instance::new(&hall, &shelf, 0, OPTIONS).await;
-    for number in 0..100 {
-        new.decide(&format!("tx{number}")).await;
-    }
+    new.decide_many("tx", 100).await;
     one.models.rollback(&ann()).await.unwrap();
     one.models.follow().await;
     new.models.follow().await;
@@ -364,8 +363,7 @@ async fn what_an_alias_names_comes_once_and_a_rollback_holds_until_it_moves() {
 async fn a_rollback_is_followed_at_once_although_a_gate_of_today_refuses_the_version_before() {
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/2").await;
     other.models.follow().await;
     assert_eq!(other.active(), "2");
     shelf.publish("1", 1, Loads::Not("slow here, today"));
@@ -383,13 +381,11 @@ async fn no_way_leads_back_to_what_was_rolled_back_while_an_instance_did_not_loo
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     shelf.publish("4", 0, Loads::Well(1.0));
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
-    one.models.activate("fraud/3", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/3").await;
     other.models.follow().await;
     // Both of them between two looks of the other: of the wishes only the last is there to be seen.
     one.models.rollback(&ann()).await.unwrap();
-    one.models.activate("fraud/4", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/4").await;
     other.models.follow().await;
     assert_eq!((other.active(), other.last().await.action), ("4".into(), Action::FollowedBack));
     // What is bad about it shows here, and the way back is the version before the one that went.
@@ -398,12 +394,10 @@ async fn no_way_leads_back_to_what_was_rolled_back_while_an_instance_did_not_loo
     one.models.follow().await;
     assert_eq!((one.active().as_str(), other.active().as_str()), ("1", "1"));
     // One that was away with version 3 in force learns it too.
-    one.models.activate("fraud/3", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/3").await;
     other.models.follow().await;
     one.models.rollback(&ann()).await.unwrap();
-    one.models.activate("fraud/2", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/2").await;
     let again = other.again(&hall, &shelf, QUIET);
     again.resume().await.unwrap();
     assert_eq!(other.active(), "2");
@@ -420,17 +414,14 @@ async fn who_comes_late_does_not_watch_anew_what_the_others_watched_to_the_end()
         let (one, _other) = both(&hall, &shelf, 0, QUIET).await;
         let late = Instance::new(&hall, &shelf, ahead, QUIET).await;
         assert_eq!(late.active(), "1");
-        one.models.activate("fraud/2", &ann()).await.unwrap();
-        one.models.follow().await;
+        one.asks_for("fraud/2").await;
         // It was away meanwhile, and its start is rough.
         let again = late.again(&hall, &shelf, QUIET);
         again.resume().await.unwrap();
         again.tick().await;
         assert_eq!(late.active(), "2");
         late.house.engine.model().unwrap().set(Scores::Broken);
-        for number in 0..60 {
-            late.decide(&format!("tx{number}")).await;
-        }
+        late.decide_many("tx", 60).await;
         again.judge().await;
         assert_eq!(late.active(), stays, "{ahead}");
     }
@@ -443,16 +434,13 @@ async fn a_restart_begins_no_watch_anew_of_what_was_followed_late() {
         let (hall, shelf) = (Arc::new(Hall::default()), shelf());
         let (one, _other) = both(&hall, &shelf, 0, QUIET).await;
         let late = Instance::new(&hall, &shelf, ahead, QUIET).await;
-        one.models.activate("fraud/2", &ann()).await.unwrap();
-        one.models.follow().await;
+        one.asks_for("fraud/2").await;
         late.models.follow().await;
         let again = late.again(&hall, &shelf, QUIET);
         again.resume().await.unwrap();
         assert_eq!(late.active(), "2");
         late.house.engine.model().unwrap().set(Scores::Broken);
-        for number in 0..60 {
-            late.decide(&format!("tx{number}")).await;
-        }
+        late.decide_many("tx", 60).await;
         again.judge().await;
         assert_eq!(late.active(), stays, "{ahead}");
     }
@@ -511,12 +499,10 @@ async fn what_went_elsewhere_is_known_after_a_restart_while_nobody_can_be_asked(
     let (hall, shelf) = (Arc::new(Hall::default()), shelf());
     shelf.publish("4", 0, Loads::Well(1.0));
     let (one, other) = both(&hall, &shelf, 0, QUIET).await;
-    one.models.activate("fraud/3", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/3").await;
     other.models.follow().await;
     one.models.rollback(&ann()).await.unwrap();
-    one.models.activate("fraud/4", &ann()).await.unwrap();
-    one.models.follow().await;
+    one.asks_for("fraud/4").await;
     other.models.follow().await;
     hall.away.store(true, Ordering::Relaxed);
     let alone = other.again(&hall, &shelf, QUIET);
